@@ -1,0 +1,88 @@
+"""What can go wrong in the kernel, as facts with attributes.
+
+KernelError
+|- ConfigError             the configuration cannot be used; says which key and what to write
+|- BootError               the services do not fit together; says what is missing
+|- Unroutable              a request that no handler takes
+|- Unavailable             the handler's service is down, draining or gone
+|  +- KernelStopped        the kernel has ended
+|- KernelFailed            the kernel stopped by itself; `causes` says why
+|- StartTimeout            a service did not become ready in time
+|- SwapFailed              a service could not be replaced; the old one stayed
+|- WouldDeadlock           an await that could only wait for itself
+|- NotNow                  a guard: not before `until`; the scheduler asks again
++- Refused                 a guard: never; the reason says which rule
+"""
+
+from collections.abc import Sequence
+
+
+class KernelError(Exception):
+    """Base of everything the kernel raises."""
+
+
+class ConfigError(KernelError):
+    """The configuration cannot be used."""
+
+
+class BootError(KernelError):
+    """The registered services do not fit together."""
+
+
+class Unroutable(KernelError):
+    """No handler takes this request."""
+
+
+class Unavailable(KernelError):
+    """The service that should answer is down, draining or gone."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(f"service {service!r} is unavailable: {reason}")
+        self.service = service
+        self.reason = reason
+
+
+class KernelStopped(Unavailable):
+    """The kernel has ended; nothing can be asked of it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("kernel", "the kernel has stopped")
+
+
+class KernelFailed(KernelError):
+    """The kernel stopped by itself. `causes` holds the errors, oldest first."""
+
+    def __init__(self, reason: str, causes: Sequence[BaseException]) -> None:
+        told = "".join(f"\n  {number}. {cause!r}" for number, cause in enumerate(causes, 1))
+        super().__init__(reason + told)
+        self.reason = reason
+        self.causes = tuple(causes)
+
+
+class StartTimeout(KernelError):
+    """A service was still starting when the watchdog ran out; the message holds its stack."""
+
+
+class SwapFailed(KernelError):
+    """The new service did not start; the old one stayed."""
+
+
+class WouldDeadlock(KernelError):
+    """Awaiting this from here could only wait for itself."""
+
+
+class NotNow(KernelError):
+    """A guard cannot admit the call before `until` (seconds, the kernel's monotonic clock)."""
+
+    def __init__(self, until: float, reason: str) -> None:
+        super().__init__(f"not now: {reason}")
+        self.until = until
+        self.reason = reason
+
+
+class Refused(KernelError):
+    """A guard refuses the call for good. `rule` names what decided."""
+
+    def __init__(self, reason: str, *, rule: str) -> None:
+        super().__init__(reason)
+        self.rule = rule

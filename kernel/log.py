@@ -1,0 +1,36 @@
+"""Logs: facts with keys, carrying the envelope they happened under.
+
+Lines go to the standard library's logger "aoskernel", which an application configures as it
+likes; nothing is configured here, so by default only warnings show.
+"""
+
+import logging
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict
+
+from .call import current
+
+
+def _carry_envelope(_logger: Any, _method: str, line: EventDict) -> EventDict:
+    envelope = current.get()
+    if envelope is not None:
+        line.setdefault("trace", envelope.trace_id)
+        line.setdefault("span", envelope.span_id)
+        if envelope.origin is not None:
+            line.setdefault("origin", str(envelope.origin))
+    return line
+
+
+log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+    logging.getLogger("aoskernel"),
+    processors=[
+        structlog.stdlib.filter_by_level,
+        _carry_envelope,
+        structlog.processors.format_exc_info,
+        structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False),
+    ],
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
