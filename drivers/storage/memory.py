@@ -1,0 +1,199 @@
+"""Storage in this process's memory: for tests and first steps; gone when the process ends.
+
+Records are kept as JSON text, as a database would, so that what is read back is what was
+written, and ten thousand parked processes stay small.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ...subsystems.storage import driver as d
+
+
+@dataclass(slots=True)
+class _Process:
+    """All that is kept of one process."""
+
+    epoch: int = 0
+    record: bytes = b""
+    log: dict[str, bytes] | None = None
+    pages: list[bytes] | None = None
+    letters: dict[int, bytes] | None = None
+
+
+@dataclass(kw_only=True)
+class MemoryStorage:
+    """Not durable: `durable` is False and everyone who asks is told so."""
+
+    durable: ClassVar[bool] = False
+    _processes: dict[d.Pid, _Process] = field(default_factory=dict, init=False)
+    _keys: dict[str, d.Pid] = field(default_factory=dict, init=False)
+    _memories: list[d.Memory] = field(default_factory=list, init=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
+    _pids: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
+
+    async def start(self) -> None:
+        """Nothing to acquire."""
+
+    async def stop(self) -> None:
+        """Nothing to release; what was kept stays as long as this object."""
+
+    async def new_pid(self) -> d.Pid:
+        return d.Pid(next(self._pids))
+
+    async def commit(self, commit: d.Commit) -> None:
+        process = self._processes.get(commit.pid)
+        if process is not None and commit.epoch < process.epoch:
+            raise d.Fenced(
+                f"process {commit.pid} belongs to epoch {process.epoch}, this was {commit.epoch}"
+            )
+        if process is None:
+            process = self._processes[commit.pid] = _Process()
+        process.epoch = commit.epoch
+        for write in commit.writes:
+            _WRITERS[type(write)](self, commit.pid, process, write)
+
+    def _save(self, pid: d.Pid, process: _Process, write: d.SaveProcess) -> None:
+        record = write.record
+        self._processes.setdefault(record.pid, _Process()).record = _dump(record)
+        if record.key is not None:
+            self._keys[record.key] = record.pid
+
+    def _intend(self, pid: d.Pid, process: _Process, write: d.Intend) -> None:
+        log = process.log = process.log if process.log is not None else {}
+        before = d.Entry.model_validate_json(log[write.key]).attempts if write.key in log else 0
+        log[write.key] = _dump(
+            d.Entry(
+                key=write.key,
+                kind=write.kind,
+                fingerprint=write.fingerprint,
+                effect=write.effect,
+                attempts=before + 1,
+            )
+        )
+
+    def _settle(self, pid: d.Pid, process: _Process, write: d.Settle) -> None:
+        log = process.log = process.log if process.log is not None else {}
+        known = d.Entry.model_validate_json(log[write.key]) if write.key in log else None
+        log[write.key] = _dump(
+            d.Entry(
+                key=write.key,
+                kind=write.kind,
+                fingerprint=write.fingerprint,
+                effect=known.effect if known else "none",
+                attempts=known.attempts if known else 0,
+                settled=True,
+                failed=write.failed,
+                body=write.body,
+            )
+        )
+
+    def _add_page(self, pid: d.Pid, process: _Process, write: d.AddPage) -> None:
+        pages = process.pages = process.pages if process.pages is not None else []
+        pages.append(_dump(write.page))
+
+    def _post(self, pid: d.Pid, process: _Process, write: d.PostLetter) -> None:
+        box = self._processes.setdefault(write.to, _Process())
+        letters = box.letters = box.letters if box.letters is not None else {}
+        number = next(self._numbers)
+        letters[number] = _dump(d.Letter(number=number, sender=pid or None, body=write.body))
+
+    def _take(self, pid: d.Pid, process: _Process, write: d.TakeLetter) -> None:
+        if process.letters is not None:
+            process.letters.pop(write.number, None)
+            process.letters = process.letters or None
+
+    def _remember(self, pid: d.Pid, process: _Process, write: d.AddMemory) -> None:
+        memory = write.memory.model_copy(update={"number": len(self._memories) + 1})
+        self._memories.append(memory)
+
+    async def read(self, query: d.Request[Any]) -> Any:
+        return _READERS[type(query)](self, query)
+
+    def _read_log(self, query: d.ReadLog) -> tuple[d.Entry, ...]:
+        prefix = "" if query.step is None else f"{query.step}:"
+        log = self._of(query.pid).log or {}
+        return tuple(
+            d.Entry.model_validate_json(entry)
+            for key, entry in log.items()
+            if key.startswith(prefix)
+        )
+
+    def _read_entry(self, query: d.ReadEntry) -> d.Entry | None:
+        entry = (self._of(query.pid).log or {}).get(query.key)
+        return None if entry is None else d.Entry.model_validate_json(entry)
+
+    def _read_pages(self, query: d.ReadPages) -> tuple[d.Page, ...]:
+        pages = self._of(query.pid).pages or []
+        return tuple(d.Page.model_validate_json(page) for page in pages[query.start :])
+
+    def _read_letters(self, query: d.ReadLetters) -> tuple[d.Letter, ...]:
+        letters = itertools.islice((self._of(query.pid).letters or {}).values(), query.limit)
+        return tuple(d.Letter.model_validate_json(letter) for letter in letters)
+
+    def _read_process(self, query: d.ReadProcess) -> d.ProcessRecord | None:
+        pid = query.pid if query.key is None else self._keys.get(query.key)
+        process = None if pid is None else self._processes.get(pid)
+        if process is None or not process.record:
+            return None
+        return d.ProcessRecord.model_validate_json(process.record)
+
+    def _find_processes(self, query: d.FindProcesses) -> tuple[d.ProcessRecord, ...]:
+        records = (
+            d.ProcessRecord.model_validate_json(process.record)
+            for process in self._processes.values()
+            if process.record
+        )
+        found = (r for r in records if _matches(r, query))
+        return tuple(itertools.islice(found, query.limit))
+
+    def _find_memories(self, query: d.FindMemories) -> tuple[d.Memory, ...]:
+        terms, tags = set(query.terms), set(query.tags)
+        hits = [
+            (len(terms & set(memory.terms)), memory.number, memory)
+            for memory in self._memories
+            if memory.tenant == query.tenant and tags <= set(memory.tags)
+        ]
+        ranked = sorted((h for h in hits if h[0] or not terms), key=lambda h: (-h[0], -h[1]))
+        return tuple(memory for _, _, memory in ranked[: query.limit])
+
+    def _of(self, pid: d.Pid) -> _Process:
+        return self._processes.get(pid) or _Process()
+
+
+def _dump(value: Any) -> bytes:
+    text: str = value.model_dump_json(exclude_defaults=True)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _matches(record: d.ProcessRecord, query: d.FindProcesses) -> bool:
+    return (
+        (query.ended or record.state not in d.ENDED)
+        and query.name in (None, record.name)
+        and query.role in (None, record.role)
+        and query.parent in (None, record.parent)
+        and query.tenant in (None, record.tenant)
+        and (query.tag is None or query.tag in record.tags)
+    )
+
+
+_WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], None]] = {
+    d.SaveProcess: MemoryStorage._save,
+    d.Intend: MemoryStorage._intend,
+    d.Settle: MemoryStorage._settle,
+    d.AddPage: MemoryStorage._add_page,
+    d.PostLetter: MemoryStorage._post,
+    d.TakeLetter: MemoryStorage._take,
+    d.AddMemory: MemoryStorage._remember,
+}
+_READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
+    d.ReadLog: MemoryStorage._read_log,
+    d.ReadEntry: MemoryStorage._read_entry,
+    d.ReadPages: MemoryStorage._read_pages,
+    d.ReadLetters: MemoryStorage._read_letters,
+    d.ReadProcess: MemoryStorage._read_process,
+    d.FindProcesses: MemoryStorage._find_processes,
+    d.FindMemories: MemoryStorage._find_memories,
+}

@@ -1,0 +1,67 @@
+"""Models: each configured model is a service of its own, named llm.NAME."""
+
+from ...kernel.call import Call, current
+from ...kernel.service import Service, handles
+from .driver import LLM
+from .messages import Complete, Completed, Completion, Count, Delta, Describe, ModelCard
+
+
+class Model(Service, name="llm", driver="llm"):
+    """One model behind one driver: answers, streams, counts."""
+
+    def __init__(self, driver: LLM) -> None:
+        self._driver = driver
+
+    async def start(self) -> None:
+        await self._driver.start()
+
+    async def stop(self) -> None:
+        await self._driver.stop()
+
+    @handles(Complete)
+    async def complete(self, ask: Complete) -> Completion:
+        call = current.get()
+        assert isinstance(call, Call)
+        stream = _Stream(self, call)
+        completion = await self._driver.complete(ask, stream.emit, call.meter)
+        await self.publish(
+            Completed(
+                address=self.address,
+                model=completion.model,
+                usage=completion.usage,
+                finish=completion.finish,
+                seconds=self.bus.time() - stream.began,
+                first_token_s=stream.first_token_s,
+            )
+        )
+        return completion
+
+    @handles(Count)
+    async def count(self, ask: Count) -> int:
+        return await self._driver.count(ask.messages, ask.tools)
+
+    @handles(Describe)
+    async def describe(self, request: Describe) -> ModelCard:
+        return self._driver.card()
+
+
+class _Stream:
+    """The deltas of one attempt: to the caller in full, and a copy to the bus."""
+
+    def __init__(self, model: Model, call: Call[Completion]) -> None:
+        self.began = model.bus.time()
+        self.first_token_s: float | None = None
+        self._model, self._call, self._offset = model, call, 0
+        call.meter.add("llm.attempts", 1)
+        self._attempt = int(call.meter["llm.attempts"])
+
+    async def emit(self, text: str) -> None:
+        if self.first_token_s is None:
+            self.first_token_s = self._model.bus.time() - self.began
+        delta = Delta(
+            call=self._call.span_id, attempt=self._attempt, offset=self._offset, text=text
+        )
+        self._offset += len(text)
+        if self._call.sink is not None:
+            await self._call.sink(delta)
+        await self._model.publish(delta)

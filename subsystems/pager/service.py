@@ -1,0 +1,138 @@
+"""The pager: a process's prompt is a pure view of its pages. Append-only for now."""
+
+import json
+
+
+from ...kernel.service import Service, handles
+from ..llm.messages import ChatMessage, Completion, Count, Describe
+from ..storage.messages import Page, Pid, ReadEntry, ReadPages
+from .messages import ContextOverflow, Prompt, Release, Render
+
+UNANSWERED = "(not called: the step was interrupted)"
+"""Stands where a tool call has no result, so that the history is valid for every provider."""
+
+
+class _Resident:
+    """The pages of one process that are in memory, decoded and counted once."""
+
+    __slots__ = ("messages", "pages", "tokens")
+
+    def __init__(self) -> None:
+        self.pages: list[Page] = []
+        self.messages: list[ChatMessage] = []
+        self.tokens: dict[str | None, list[int]] = {}
+
+
+class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]):
+    """Renders prompts and keeps them within the window."""
+
+    def __init__(self) -> None:
+        self._resident: dict[Pid, _Resident] = {}
+
+    @handles(Render)
+    async def render(self, ask: Render) -> Prompt:
+        resident = await self._page_in(ask.pid)
+        new = [await self._decode(ask.pid, page) for page in ask.new]
+        pages = [*resident.pages, *ask.new]
+        messages = _in_layout(pages, [*resident.messages, *new])
+        tokens = await self._fit(ask, resident, new, messages)
+        return Prompt(messages=messages, tokens=tokens)
+
+    @handles(Release)
+    async def release(self, request: Release) -> None:
+        self._resident.pop(request.pid, None)
+
+    async def _page_in(self, pid: Pid) -> _Resident:
+        """Read what was committed since the last time."""
+        resident = self._resident.setdefault(pid, _Resident())
+        start = len(resident.pages)
+        missing = await self.request(ReadPages(pid=pid, start=start))
+        for position, page in enumerate(missing, start):
+            message = await self._decode(pid, page)
+            if position == len(resident.pages):  # else a parallel branch has been faster
+                resident.pages.append(page)
+                resident.messages.append(message)
+        return resident
+
+    async def _decode(self, pid: Pid, page: Page) -> ChatMessage:
+        """The page as the model sees it; its text may stand in the log."""
+        if page.entry is None:
+            return ChatMessage(role=page.role, text=page.text, tool_call_id=page.tool_call_id)
+        entry = await self.request(ReadEntry(pid=pid, key=page.entry))
+        if entry is None:
+            raise LookupError(f"page of process {pid} points to {page.entry}, which is not there")
+        if page.role == "assistant":
+            completion = Completion.model_validate_json(entry.body)
+            return ChatMessage(
+                role="assistant", text=completion.text, tool_calls=completion.tool_calls
+            )
+        return ChatMessage(
+            role=page.role, text=plain(entry.body), tool_call_id=page.tool_call_id
+        )
+
+    async def _fit(
+        self,
+        ask: Render,
+        resident: _Resident,
+        new: list[ChatMessage],
+        messages: tuple[ChatMessage, ...],
+    ) -> int:
+        """Tokens of the prompt: the sum of its parts, or, close to the window, exactly."""
+        window = (await self.request(Describe(), to=ask.model)).context_window - ask.reserve
+        tokens = 0 if ask.tools else await self._estimate(ask.model, resident, new)
+        if ask.tools or tokens > window // 2:
+            exactly = Count(messages=messages, tools=ask.tools)
+            tokens = await self.request(exactly, to=ask.model)
+        if tokens > window:
+            pages = zip([*resident.pages, *ask.new], [*resident.messages, *new], strict=True)
+            pinned = [repr(message.text[:40]) for page, message in pages if page.pinned]
+            raise ContextOverflow(tokens=tokens, window=window, pinned=pinned)
+        return tokens
+
+    async def _estimate(
+        self, model: str | None, resident: _Resident, new: list[ChatMessage]
+    ) -> int:
+        """Each page counted by itself, the resident ones once; never less than the whole."""
+        counted = resident.tokens.setdefault(model, [])
+        while (position := len(counted)) < len(resident.messages):
+            tokens = await self._count(model, resident.messages[position])
+            if position == len(counted):
+                counted.append(tokens)
+        return sum(counted) + sum([await self._count(model, message) for message in new])
+
+    async def _count(self, model: str | None, message: ChatMessage) -> int:
+        return await self.request(Count(messages=(message,)), to=model)
+
+
+def plain(body: str) -> str:
+    """A JSON text as a model reads it: a string as it is, anything else as JSON."""
+    value = json.loads(body)
+    return value if isinstance(value, str) else body
+
+
+def _in_layout(pages: list[Page], messages: list[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """Stable to volatile: system, pinned, then the history; every tool call has its result."""
+    pairs = list(zip(pages, messages, strict=True))
+    system = [m for p, m in pairs if p.role == "system"]
+    pinned = [m for p, m in pairs if p.pinned and p.role != "system"]
+    history = [m for p, m in pairs if not p.pinned and p.role != "system"]
+    return (*system, *pinned, *_answered(history))
+
+
+def _answered(history: list[ChatMessage]) -> list[ChatMessage]:
+    """Put each result behind its call, and a note where a call has none."""
+    results: dict[tuple[int, str], ChatMessage] = {}
+    asked: dict[str, int] = {}  # ids may recur: a result belongs to the latest call before it
+    for position, message in enumerate(history):
+        asked.update((call.id, position) for call in message.tool_calls)
+        if message.role == "tool" and message.tool_call_id in asked:
+            results[asked[message.tool_call_id], message.tool_call_id] = message
+    told: list[ChatMessage] = []
+    for position, message in enumerate(history):
+        if message.role == "tool":
+            continue
+        told.append(message)
+        for call in message.tool_calls:
+            missing = ChatMessage(role="tool", text=UNANSWERED, tool_call_id=call.id)
+            told.append(results.get((position, call.id), missing))
+    return told

@@ -1,0 +1,47 @@
+"""The assistant: think, call the tools the model asks for, until it asks for none."""
+
+from typing import Self
+
+from ...kernel.errors import KernelError
+from .program import Exit, Process, Program
+
+SYSTEM = "You are a careful assistant. Use the tools when they help. Answer briefly."
+
+
+class StepLimit(KernelError):
+    """The assistant took as many steps as it may, and was not done."""
+
+
+class Assistant(Program[str], name="assistant", version="1"):
+    """A task, worked at with tools; its result is the model's last answer.
+
+    `tools` are the names it may use, all there are when None. `model` is an address.
+    """
+
+    task: str
+    system: str = SYSTEM
+    tools: tuple[str, ...] | None = None
+    model: str | None = None
+    max_steps: int = 20
+    max_tokens: int | None = None
+    steps: int = 0
+
+    async def step(self, process: Process) -> Self | Exit[str]:
+        if self.steps == 0:
+            await process.note(self.system, role="system")
+        reply = await process.think(
+            self.task if self.steps == 0 else None,
+            tools=self.tools,
+            model=self.model,
+            max_tokens=self.max_tokens,
+        )
+        if not reply.tool_calls:
+            return Exit(reply.text)
+        if self.steps + 1 >= self.max_steps:
+            raise StepLimit(f"not done after {self.max_steps} steps; raise max_steps if it may take more")
+        await process.parallel(*(process.attempt(call) for call in reply.tool_calls))
+        return self.next(steps=self.steps + 1)
+
+
+assistant = Assistant
+"""Spawn it: `await spawn(kernel, assistant(task="..."))`."""

@@ -1,0 +1,102 @@
+"""Side by side: parallel, race and timeout over syscalls, each arm on a branch of its own."""
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from ..storage.messages import Key
+from .syscall import fingerprint, on_branch
+
+if TYPE_CHECKING:
+    from .process import Process
+
+T = TypeVar("T")
+Work = Coroutine[Any, Any, T]
+
+
+def _close(work: Sequence[Work[Any]]) -> None:
+    for arm in work:
+        arm.close()  # never started, or ended already: then this does nothing
+
+
+async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
+    """All of them; the first error cancels the rest and is raised as it is."""
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    async def run(number: int, arm: Work[T]) -> None:
+        with on_branch(f"{key}.{number}."):
+            try:
+                results[number] = await arm
+            except Exception as error:  # noqa: BLE001 - raised below, without a group around it
+                errors.append(error)
+                arms.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as arms:
+            for number, arm in enumerate(work):
+                arms.start_soon(run, number, arm, name=f"parallel {key}.{number}")
+    finally:
+        _close(work)
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(work))]
+
+
+async def race(process: "Process", key: Key, work: Sequence[Work[T]]) -> T:
+    """The first to end, by result or error; who won is in the log."""
+    mark = fingerprint("race", len(work))
+    entry = process.known(key, "race", mark)
+    try:
+        if entry is not None:
+            winner = int(entry.body)
+            with on_branch(f"{key}.{winner}."):
+                return await work[winner]
+        winner, result, error = await _first(key, work)
+        await process.settle(process.origin(key, "race", mark), str(winner))
+    finally:
+        _close(work)
+    if error is not None:
+        raise error
+    return result
+
+
+async def _first(key: Key, work: Sequence[Work[T]]) -> tuple[int, Any, Exception | None]:
+    ended: list[tuple[int, Any, Exception | None]] = []
+
+    async def run(number: int, arm: Work[T]) -> None:
+        with on_branch(f"{key}.{number}."):
+            try:
+                ended.append((number, await arm, None))
+            except Exception as error:  # noqa: BLE001 - the caller raises it if this arm won
+                ended.append((number, None, error))
+            arms.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as arms:
+        for number, arm in enumerate(work):
+            arms.start_soon(run, number, arm, name=f"race {key}.{number}")
+    return ended[0]
+
+
+async def timeout(process: "Process", key: Key, seconds: float, work: Work[T]) -> T:
+    """Within the time or not at all; whether it was in time is in the log."""
+    mark = fingerprint("timeout", seconds)
+    entry = process.known(key, "timeout", mark)
+    late = f"not done within {seconds:g} s"
+    try:
+        if entry is not None and entry.body == "true":
+            raise TimeoutError(late)
+        with (
+            anyio.move_on_after(seconds if entry is None else None) as scope,
+            on_branch(f"{key}.0."),
+        ):
+            result = await work
+        if entry is None:
+            expired = "true" if scope.cancelled_caught else "false"
+            await process.settle(process.origin(key, "timeout", mark), expired)
+        if scope.cancelled_caught:
+            raise TimeoutError(late)
+        return result
+    finally:
+        _close([work])

@@ -1,0 +1,230 @@
+"""What others may say to processes: spawn, wait, signal, write to them, look at them."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue
+
+from ...kernel.errors import KernelError
+from ...kernel.message import Event, Request, Value
+from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, State
+
+Signal = Literal["TERM", "KILL", "STOP", "CONT"]
+
+
+@dataclass(slots=True, frozen=True)
+class Origin:
+    """Who is calling: carried by the kernel with every call a process makes.
+
+    `process_class`, `priority` (0 first) and `tenant` are set at spawn; the scheduler, the
+    policy and the accounts go by them. `key` is the syscall's place in the log.
+    """
+
+    pid: Pid | None = None
+    program: str = ""
+    process_class: ProcessClass = "normal"
+    priority: int = 50
+    tenant: str = "default"
+    epoch: int = 0
+    key: Key = ""
+    kind: str = ""
+    fingerprint: str = ""
+
+    def __str__(self) -> str:
+        return "app" if self.pid is None else f"{self.program}[{self.pid}]"
+
+
+class ProcessFailed(KernelError):
+    """A process did not exit well. `error` is its last sentence, `state` how it ended."""
+
+    def __init__(self, pid: Pid, program: str, state: State, error: str) -> None:
+        super().__init__(f"process {pid} ({program}) {state}: {error}")
+        self.pid, self.program, self.state, self.error = pid, program, state, error
+
+
+class NoSuchProcess(KernelError):
+    """There is no process of this number, key or name."""
+
+
+class ProgramDiverged(KernelError):
+    """The program does not say what the log says it said; it cannot be resumed."""
+
+
+class ConcurrentSyscalls(KernelError):
+    """Two syscalls at once on one path; run them in `parallel`, so that each has its own."""
+
+
+class MailboxFull(KernelError):
+    """The mailbox holds as many letters as it may; the receiver is not keeping up."""
+
+
+class Blocked(Value):
+    """What a process is waiting in: a syscall's kind, e.g. "receive", since when (kernel time)."""
+
+    kind: str
+    since: float
+
+
+class ProcessStatus(Value):
+    """A process as `list` shows it: its record, and what it is doing if it is live."""
+
+    record: ProcessRecord
+    live: bool
+    doing: Blocked | None = None
+
+    @property
+    def pid(self) -> Pid:
+        return self.record.pid
+
+
+class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
+    """Start a process.
+
+    With a `key` this is idempotent: it gives the process that was once spawned under it,
+    running, parked or ended. `program` is the definition itself; on a wire it is its name.
+    """
+
+    program: Any
+    state_json: str
+    key: str | None = None
+    name: str = ""
+    role: str = ""
+    tags: tuple[str, ...] = ()
+    process_class: ProcessClass = "normal"
+    priority: int = Field(default=50, ge=0, le=100)
+    tenant: str = "default"
+    parent: Pid | None = None
+
+
+class Wait(Request[ProcessRecord], topic="process.wait", effect="none"):
+    """Wait until the process has ended; the reply is its last record."""
+
+    pid: Pid
+
+
+class Kill(Request[None], topic="process.kill", effect="idempotent"):
+    """Send a signal. TERM lets it clean up for `grace_s` seconds, KILL does not.
+
+    STOP parks it until CONT. A process that has ended ignores signals.
+    """
+
+    pid: Pid
+    signal: Signal = "TERM"
+    grace_s: float = Field(default=5.0, ge=0)
+
+
+class ListProcesses(Request[tuple[ProcessStatus, ...]], topic="process.list", effect="none"):
+    """The processes with all of these properties, by number."""
+
+    name: str | None = None
+    role: str | None = None
+    tag: str | None = None
+    parent: Pid | None = None
+    tenant: str | None = None
+    ended: bool = False
+    limit: int = 1000
+
+
+class Inspect(Request[ProcessStatus], topic="process.inspect", effect="none"):
+    """One process, by number or key."""
+
+    pid: Pid | None = None
+    key: str | None = None
+
+
+class Send(Request[None], topic="process.send", effect="once"):
+    """Put a letter into a process's mailbox. Raises MailboxFull, NoSuchProcess."""
+
+    to: Pid
+    body: JsonValue
+
+
+class OpenStream(Request[Any], topic="process.open_stream", effect="none"):
+    """An async iterator over a process's `Delta`s from now on, complete and back-pressured."""
+
+    pid: Pid
+
+
+class Question(Value):
+    """What a process asks a human. `number` identifies it."""
+
+    number: int
+    pid: Pid
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+class Ask(Request[str], topic="human.ask", effect="none"):
+    """Put a question to a human and wait for the answer."""
+
+    pid: Pid
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+class ListQuestions(Request[tuple[Question, ...]], topic="human.list", effect="none"):
+    """The questions that wait for an answer."""
+
+
+class Answer(Request[None], topic="human.answer", effect="idempotent"):
+    """Answer a question; where it offers choices, with one of them."""
+
+    number: int
+    text: str
+
+
+class Asked(Event, topic="human.asked", urgent=True):
+    """A process waits for a human."""
+
+    question: Question
+
+
+class ProcessSpawned(Event, topic="process.spawned"):
+    """A process has begun."""
+
+    pid: Pid
+    program: str
+    name: str
+    process_class: ProcessClass
+    priority: int
+
+
+class ProcessExited(Event, topic="process.exited"):
+    """A process has ended: exited, failed or killed."""
+
+    pid: Pid
+    program: str
+    state: State
+    error: str | None
+
+
+class ProcessParked(Event, topic="process.parked"):
+    """A process waits for long and has left memory; the next event for it brings it back."""
+
+    pid: Pid
+    waits_in: str
+
+
+class ProcessResumed(Event, topic="process.resumed"):
+    """A parked process is back in memory."""
+
+    pid: Pid
+
+
+class SyscallBegan(Event, topic="process.syscall_began"):
+    """A process says something, e.g. kind "think" or "call:read_file"."""
+
+    pid: Pid
+    key: Key
+    kind: str
+
+
+class SyscallDone(Event, topic="process.syscall_done"):
+    """A syscall came out. `replayed`: the log knew its outcome. Times in seconds."""
+
+    pid: Pid
+    key: Key
+    kind: str
+    failed: bool
+    replayed: bool
+    seconds: float

@@ -1,0 +1,503 @@
+"""The handle through which a program speaks. Each of its calls is a syscall in the log."""
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import anyio
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+
+from ...kernel.errors import KernelError
+from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
+from ..memory.messages import Recall, Remember
+from ..pager.messages import Render
+from ..storage.messages import (
+    AddMemory,
+    AddPage,
+    Entry,
+    Key,
+    Memory,
+    Page,
+    Pid,
+    PostLetter,
+    ProcessClass,
+    ProcessRecord,
+    SaveProcess,
+    Settle,
+    TakeLetter,
+    Write,
+)
+from ..tools.messages import CallTool, FindTools, ToolError
+from . import flow
+from .messages import Ask, Kill, Origin, Signal, SyscallBegan, SyscallDone
+from .syscall import Branch, Suspended, branch, check, fingerprint, freeze, thaw
+
+if TYPE_CHECKING:
+    from .program import Invocation, ProcessRef, Program
+    from .service import Live, Processes
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+Outcome = tuple[Any, tuple[Write, ...]]
+"""What a syscall gives (as JSON data), and the effects that are committed with it."""
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+_MEMORIES = TypeAdapter(tuple[Memory, ...])
+
+
+class BadReply(KernelError):
+    """The model's reply does not fit the schema. `text` is what it said."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"the model's reply does not fit the schema: {reason}; it said: {text}")
+        self.text = text
+
+
+class Process:
+    """A program's view of itself and the world.
+
+    Touch the world only through it: what it returns is what the log will return when the
+    program is resumed. Syscalls on one path come one after another; use `parallel` for more.
+    """
+
+    __slots__ = ("_epoch", "_live", "_log", "_record", "_service")
+
+    def __init__(self, service: "Processes", live: "Live") -> None:
+        self._service, self._live = service, live
+        self._record: ProcessRecord = live.record
+        self._log: dict[Key, Entry] = {}
+
+    @property
+    def pid(self) -> Pid:
+        """The process's number."""
+        return self._record.pid
+
+    @property
+    def tenant(self) -> str:
+        """Who pays."""
+        return self._record.tenant
+
+    @property
+    def asking(self) -> "Processes":
+        """Who puts this process's requests."""
+        return self._service
+
+    def begin(self, step: int, log: dict[Key, Entry]) -> None:
+        """Called by the runner before each step: where to write, what is known already."""
+        self._log = log
+        branch.set(Branch(f"{step}:"))
+
+    # Thinking
+
+    @overload
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        tools: Sequence[str] | None = (),
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> Completion: ...
+    @overload
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        schema: type[M],
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> M: ...
+    async def think(
+        self,
+        prompt: str | None = None,
+        *,
+        schema: type[BaseModel] | None = None,
+        tools: Sequence[str] | None = (),
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> Completion | BaseModel:
+        """Let the model go on with this process's context.
+
+        `prompt` and reply become pages of the context. `tools` names the tools the model may
+        ask for (None: all there are); asking for one is up to you: `await self.call(call)`.
+        With a `schema` the reply is that type's object. `model` is an address, "llm.fast".
+        Raises ModelError, ContextOverflow, BadReply.
+        """
+        sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+        schema_json = None if schema is None else schema.model_json_schema()
+        said = (prompt, schema_json, tools and sorted(tools), model, max_tokens, temperature)
+
+        async def work(origin: Origin) -> Outcome:
+            offered = await self._offered(tools)
+            new = () if prompt is None else (Page(role="user", text=prompt),)
+            rendered = await self._service.request(
+                Render(
+                    pid=self.pid, model=model, new=new, tools=offered, reserve=max_tokens or 0
+                )
+            )
+            completion = await self._service.request(
+                Complete(
+                    messages=rendered.messages,
+                    tools=offered,
+                    json_schema=schema_json,
+                    sampling=sampling,
+                ),
+                to=model,
+                sink=self._live.sink(),
+                origin=origin,
+            )
+            pages = (*new, Page(role="assistant", entry=origin.key))
+            return completion, tuple(AddPage(page=page) for page in pages)
+
+        completion: Completion = await self._syscall("think", said, work, Completion)
+        if schema is None:
+            return completion
+        try:
+            return schema.model_validate_json(completion.text)
+        except ValidationError as error:
+            raise BadReply(completion.text, str(error.errors()[0]["msg"])) from error
+
+    async def _offered(self, tools: Sequence[str] | None) -> tuple[ToolSpec, ...]:
+        if tools is not None and not tools:
+            return ()
+        names = None if tools is None else tuple(tools)
+        return tuple(t.spec for t in await self._service.request(FindTools(names=names)))
+
+    async def note(
+        self, text: str, *, pinned: bool = False, role: Literal["user", "system"] = "user"
+    ) -> None:
+        """Add a page to the context; a pinned one stays near its front."""
+
+        async def work(origin: Origin) -> Outcome:
+            return None, (AddPage(page=Page(role=role, text=text, pinned=pinned)),)
+
+        await self._syscall("note", (text, pinned, role), work)
+
+    # Devices
+
+    @overload
+    async def call(self, tool: ToolCall, /) -> JsonValue: ...
+    @overload
+    async def call(self, tool: str, /, **arguments: Any) -> Any: ...
+    async def call(self, tool: str | ToolCall, /, **arguments: Any) -> Any:
+        """Run a tool by name, or one that the model asked for.
+
+        The model's becomes a page of the context, also when it fails. Raises ToolError.
+        """
+        asked = tool if isinstance(tool, ToolCall) else None
+        name, given = (asked.name, asked.arguments) if asked else (str(tool), arguments)
+
+        async def work(origin: Origin) -> Outcome:
+            (found,) = await self._service.request(FindTools(names=(name,)))
+            value = await self._service.request(
+                CallTool(
+                    name=name,
+                    arguments=given,
+                    tool_effect=found.effect,
+                    key=f"{self.pid}/{origin.key}",
+                ),
+                to=found.address,
+                origin=origin,
+            )
+            page = asked and Page(role="tool", entry=origin.key, tool_call_id=asked.id)
+            return value, (AddPage(page=page),) if page else ()
+
+        def tell(error: Exception) -> tuple[Write, ...]:
+            if asked is None:
+                return ()
+            page = Page(role="tool", text=f"error: {error}", tool_call_id=asked.id)
+            return (AddPage(page=page),)
+
+        return await self._syscall(f"call:{name}", given, work, failed=tell)
+
+    async def attempt(self, tool: ToolCall, /) -> JsonValue:
+        """Run a tool the model asked for; its error is the result, for the model to read."""
+        try:
+            return await self.call(tool)
+        except ToolError as error:
+            return f"error: {error}"
+
+    # Memory
+
+    async def remember(self, text: str, *, tags: Sequence[str] = ()) -> None:
+        """Keep a text for every process of this tenant, to be found by tag and word."""
+
+        async def work(origin: Origin) -> Outcome:
+            write: AddMemory = await self._service.request(
+                Remember(tenant=self.tenant, pid=self.pid, text=text, tags=tuple(tags))
+            )
+            return None, (write,)
+
+        await self._syscall("remember", (text, tuple(tags)), work)
+
+    async def recall(
+        self, query: str = "", *, tags: Sequence[str] = (), limit: int = 10
+    ) -> tuple[Memory, ...]:
+        """What this tenant's processes remembered; best match of words first."""
+
+        async def work(origin: Origin) -> Outcome:
+            recall = Recall(tenant=self.tenant, query=query, tags=tuple(tags), limit=limit)
+            return await self._service.request(recall), ()
+
+        return await self._syscall("recall", (query, tuple(tags), limit), work, _MEMORIES)
+
+    # Other processes
+
+    async def spawn(
+        self,
+        what: "Invocation[T] | Program[T]",
+        /,
+        *,
+        key: str | None = None,
+        name: str = "",
+        role: str = "",
+        tags: Sequence[str] = (),
+        process_class: ProcessClass | None = None,
+        priority: int | None = None,
+    ) -> "ProcessRef[T]":
+        """Start a child, of this process's class, priority and tenant unless said otherwise.
+
+        Awaiting the child is a syscall: `await self.wait(child)` or `await child`.
+        """
+        from .program import Child, spawn_request
+
+        request = spawn_request(
+            what,
+            key=key,
+            name=name,
+            role=role,
+            tags=tags,
+            process_class=process_class or self._record.process_class,
+            priority=self._record.priority if priority is None else priority,
+            tenant=self.tenant,
+            parent=self.pid,
+        )
+
+        async def work(origin: Origin) -> Outcome:
+            record, is_new = await self._service.prepare(request)
+            return record.pid, (SaveProcess(record=record),) if is_new else ()
+
+        said = (what.definition.name, request.state_json, key)
+        pid = Pid(await self._syscall("spawn", said, work))
+        await self._service.resume(pid)
+        return Child(self, pid, what.definition.result)
+
+    async def wait(self, child: "ProcessRef[T]", /) -> T:
+        """Wait for a process to end. Raises ProcessFailed."""
+
+        async def work(origin: Origin) -> Outcome:
+            with self._live.blocked("wait", self._service.bus.time()):
+                return await self._service.ended(child.pid), ()
+
+        return child.result_of(await self._syscall("wait", child.pid, work, ProcessRecord))
+
+    async def kill(self, child: "ProcessRef[Any]", signal: Signal = "TERM") -> None:
+        """Send a signal to another process."""
+
+        async def work(origin: Origin) -> Outcome:
+            await self._service.kill(Kill(pid=child.pid, signal=signal))
+            return None, ()
+
+        await self._syscall("kill", (child.pid, signal), work)
+
+    async def send(self, to: "ProcessRef[Any] | int", body: JsonValue, /) -> None:
+        """Put a letter into another process's mailbox, exactly once."""
+        pid = Pid(to if isinstance(to, int) else to.pid)
+
+        async def work(origin: Origin) -> Outcome:
+            await self._service.check_mailbox(pid)
+            return None, (PostLetter(to=pid, body=body),)
+
+        await self._syscall("send", (pid, body), work)
+        await self._service.deliver(pid)
+
+    async def receive(self) -> Any:
+        """The next letter of this process's mailbox, in order; waits for one."""
+
+        async def work(origin: Origin) -> Outcome:
+            letter = await self._service.next_letter(self._live)
+            return letter.body, (TakeLetter(number=letter.number),)
+
+        return await self._syscall("receive", None, work)
+
+    async def ask(self, text: str, *, choices: Sequence[str] = ()) -> str:
+        """Ask a human and wait for the answer, one of `choices` where there are any."""
+
+        async def work(origin: Origin) -> Outcome:
+            asking = Ask(pid=self.pid, text=text, choices=tuple(choices))
+            with self._live.blocked("ask", self._service.bus.time()):
+                return await self._service.request(asking), ()
+
+        answer: str = await self._syscall("ask", (text, tuple(choices)), work)
+        return answer
+
+    # Time and chance
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Do nothing for so long."""
+
+        async def work(origin: Origin) -> Outcome:
+            with self._live.blocked("sleep", self._service.bus.time()):
+                await anyio.sleep(seconds)
+            return None, ()
+
+        await self._syscall("sleep", seconds, work)
+
+    async def now(self) -> float:
+        """Seconds since 1970, the same again on resume."""
+
+        async def work(origin: Origin) -> Outcome:
+            return time.time(), ()
+
+        return float(await self._syscall("now", None, work))
+
+    async def random(self) -> float:
+        """A number in [0, 1), the same again on resume."""
+
+        async def work(origin: Origin) -> Outcome:
+            return random.random(), ()
+
+        return float(await self._syscall("random", None, work))
+
+    async def run_once(self, name: str, work: Callable[[], Awaitable[Any]], /) -> Any:
+        """Run your own code outside the kernel and journal what it returned (JSON data)."""
+
+        async def run(origin: Origin) -> Outcome:
+            await self._service.intend(origin)
+            return await work(), ()
+
+        return await self._syscall(f"run_once:{name}", None, run)
+
+    # Side by side
+
+    async def parallel(self, *work: Coroutine[Any, Any, T]) -> list[T]:
+        """Run syscalls side by side; the results in order. The first error ends the others."""
+        with self._place("parallel") as key:
+            return await flow.parallel(key, work)
+
+    async def race(self, *work: Coroutine[Any, Any, T]) -> T:
+        """Run syscalls side by side until the first is done; the others are cancelled."""
+        with self._place("race") as key:
+            return await flow.race(self, key, work)
+
+    async def timeout(self, seconds: float, work: Coroutine[Any, Any, T], /) -> T:
+        """Give a syscall so many seconds. Raises TimeoutError, again on resume."""
+        with self._place("timeout") as key:
+            return await flow.timeout(self, key, seconds, work)
+
+    # The log
+
+    def _place(self, kind: str) -> Any:
+        if self._live.sealed:
+            raise Suspended
+        return branch.get().place(kind)
+
+    def known(self, key: Key, kind: str, mark: str) -> Entry | None:
+        """The log's entry for this place if it is settled; it must say the same."""
+        entry = self._log.get(key)
+        if entry is not None:
+            check(entry, kind, mark)
+        return entry if entry is not None and entry.settled else None
+
+    def origin(self, key: Key, kind: str, mark: str) -> Origin:
+        record = self._record
+        return Origin(
+            pid=record.pid,
+            program=record.program,
+            process_class=record.process_class,
+            priority=record.priority,
+            tenant=record.tenant,
+            epoch=record.epoch,
+            key=key,
+            kind=kind,
+            fingerprint=mark,
+        )
+
+    async def settle(
+        self, origin: Origin, body: str, *writes: Write, failed: bool = False
+    ) -> None:
+        """One commit: the outcome and its effects."""
+        outcome = Settle(
+            key=origin.key,
+            kind=origin.kind,
+            fingerprint=origin.fingerprint,
+            failed=failed,
+            body=body,
+        )
+        if self._live.sealed:
+            raise Suspended
+        await self._service.commit(self._record, outcome, *writes)
+
+    async def _syscall(
+        self,
+        kind: str,
+        said: Any,
+        work: Callable[[Origin], Awaitable[Outcome]],
+        reply: Any = None,
+        *,
+        failed: Callable[[Exception], tuple[Write, ...]] = lambda error: (),
+    ) -> Any:
+        """Answer from the log, or do the work and commit how it came out."""
+        with self._place(kind) as key:
+            mark = fingerprint(kind, said)
+            entry = self.known(key, kind, mark)
+            if entry is not None:
+                if entry.failed:
+                    raise thaw(entry.body)
+                return _read(reply, entry.body)
+            return await self._perform(self.origin(key, kind, mark), work, reply, failed)
+
+    async def _perform(
+        self,
+        origin: Origin,
+        work: Callable[[Origin], Awaitable[Outcome]],
+        reply: Any,
+        failed: Callable[[Exception], tuple[Write, ...]],
+    ) -> Any:
+        service, began = self._service, self._service.bus.time()
+        await service.publish(SyscallBegan(pid=self.pid, key=origin.key, kind=origin.kind))
+        error: KernelError | TimeoutError | None = None
+        try:
+            value, writes = await work(origin)
+            body = _write(value)
+            await self.settle(origin, body, *writes)
+        except (KernelError, TimeoutError) as raised:
+            error = raised
+            if self._service.ending:
+                raise Suspended from raised
+            await self.settle(origin, freeze(raised), *failed(raised), failed=True)
+            raise
+        except BaseException as cut:
+            if self._live.sealed:
+                raise Suspended from cut
+            raise
+        finally:
+            await service.publish(
+                SyscallDone(
+                    pid=self.pid,
+                    key=origin.key,
+                    kind=origin.kind,
+                    failed=error is not None,
+                    replayed=False,
+                    seconds=service.bus.time() - began,
+                )
+            )
+        return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_defaults=True)
+    return _JSON.dump_json(value).decode()
+
+
+def _read(reply: Any, body: str) -> Any:
+    if reply is None:
+        return _JSON.validate_json(body)
+    if isinstance(reply, TypeAdapter):
+        return reply.validate_json(body)
+    return reply.model_validate_json(body)

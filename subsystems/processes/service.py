@@ -1,0 +1,383 @@
+"""The process table: spawns programs, lets others wait for them, signals them, parks them."""
+
+import asyncio
+from typing import Any
+
+import anyio
+
+from ...kernel.service import Service, handles
+from ..llm.messages import Complete
+from ..memory.messages import Recall, Remember
+from ..pager.messages import Release, Render
+from ..storage.messages import (
+    ENDED,
+    Commit,
+    FindProcesses,
+    Intend,
+    Letter,
+    NewPid,
+    Pid,
+    PostLetter,
+    ProcessRecord,
+    ReadLetters,
+    ReadLog,
+    ReadProcess,
+    SaveProcess,
+    State,
+    Write,
+)
+from ..tools.messages import CallTool, FindTools
+from .live import Live
+from .messages import (
+    Ask,
+    Inspect,
+    Kill,
+    ListProcesses,
+    MailboxFull,
+    NoSuchProcess,
+    OpenStream,
+    Origin,
+    ProcessExited,
+    ProcessParked,
+    ProcessResumed,
+    ProcessSpawned,
+    ProcessStatus,
+    ProgramDiverged,
+    Send,
+    Spawn,
+    Wait,
+)
+from .process import Process
+from .program import Definition, Exit
+from .stream import DeltaStream
+from .syscall import Suspended
+
+PARKABLE = frozenset({"receive", "wait"})
+"""Waits that a process may spend outside of memory."""
+
+
+class Processes(
+    Service,
+    name="processes",
+    needs_at_start=[Commit, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses],
+    needs=[Render, Release, Complete, FindTools, CallTool, Remember, Recall, Ask],
+):
+    """Runs programs as processes.
+
+    `mailbox` bounds a process's letters. A process that waits for a letter or for another
+    process longer than `park_after_s` leaves memory, and comes back by replay.
+    """
+
+    def __init__(self, mailbox: int = 1000, park_after_s: float = 300.0) -> None:
+        self._mailbox, self._park_after_s = mailbox, park_after_s
+        self._live: dict[Pid, Live] = {}
+        self._programs: dict[tuple[str, str], Definition[Any]] = {}
+        self._exits: dict[Pid, anyio.Event] = {}
+        self._keyed = anyio.Lock()
+        self.ending = False
+
+    async def start(self) -> None:
+        self.ending = False
+
+    async def run(self) -> None:
+        """Park what has waited for long. One sweep looks at all, so none needs a timer."""
+        while True:
+            await anyio.sleep(max(self._park_after_s / 4, 0.01))
+            limit = self.bus.time() - self._park_after_s
+            for live in tuple(self._live.values()):
+                if live.doing and live.doing.kind in PARKABLE and live.doing.since <= limit:
+                    live.cut("parked", sealed=True)
+
+    async def stop(self) -> None:
+        """Those who still run are suspended; their logs stay."""
+        self.ending = True
+        for live in self._live.values():
+            live.close_streams()
+        self._live.clear()
+
+    # Spawning
+
+    @handles(Spawn)
+    async def spawn(self, request: Spawn) -> ProcessRecord:
+        async with self._keyed if request.key is not None else _FREE:
+            record, is_new = await self.prepare(request)
+            if is_new:
+                await self.commit(record, SaveProcess(record=record))
+        return await self.resume(record.pid, record)
+
+    async def prepare(self, request: Spawn) -> tuple[ProcessRecord, bool]:
+        """The record of a process to be, or of the one that has its key, and whether it is new."""
+        definition = self._register(request.program)
+        if request.key is not None:
+            known = await self.request(ReadProcess(key=request.key))
+            if known is not None:
+                return known, False
+        given = request.model_dump(exclude={"program"})
+        pid = await self.request(NewPid())
+        return ProcessRecord(
+            pid=pid, program=definition.name, version=definition.version, **given
+        ), True
+
+    def _register(self, definition: Definition[Any]) -> Definition[Any]:
+        known = self._programs.setdefault((definition.name, definition.version), definition)
+        if known is not definition:
+            raise ValueError(
+                f"two programs are called {definition.name!r} version {definition.version!r}; "
+                "give one another name or version"
+            )
+        return definition
+
+    async def resume(self, pid: Pid, record: ProcessRecord | None = None) -> ProcessRecord:
+        """Bring a process into memory, unless it is there, has ended or is stopped."""
+        record = record or await self.read(pid)
+        if pid in self._live or record.state in ENDED or record.state == "stopped":
+            return record
+        if (record.program, record.version) not in self._programs:
+            raise NoSuchProcess(
+                f"process {pid} runs {record.program!r} version {record.version!r}, "
+                "a program that this kernel does not have"
+            )
+        parked = record.state == "parked"
+        if parked:
+            record = record.model_copy(update={"state": "running", "epoch": record.epoch + 1})
+        live = self._live[pid] = Live(record)
+        self.start_soon(self._live_through, live, name=f"{record.program}[{pid}]")
+        if parked:
+            await self.commit(record, SaveProcess(record=record))
+            await self.publish(ProcessResumed(pid=pid))
+        else:
+            await self.publish(
+                ProcessSpawned(
+                    pid=pid,
+                    program=record.program,
+                    name=record.name,
+                    process_class=record.process_class,
+                    priority=record.priority,
+                )
+            )
+        return record
+
+    # Running
+
+    async def _live_through(self, live: Live) -> None:
+        """One stay of a process in memory, from the log to its end or until it is parked."""
+        live.task = asyncio.current_task()
+        try:
+            result = await self._steps(live)
+            await self._leave(live, "exited", result=result)
+        except Suspended:
+            await self._leave(live, live.verdict or "parked")
+        except asyncio.CancelledError:
+            if live.verdict is None:
+                raise  # the kernel is ending; the process is suspended
+            await self._leave(live, live.verdict)
+        except ProgramDiverged as error:
+            await self._leave(live, "stopped", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the run border: a program's error is its end
+            await self._leave(live, live.verdict or "failed", error=_sentence(error))
+
+    async def _steps(self, live: Live) -> str:
+        """Step after step until Exit; gives the result as JSON."""
+        record = live.record
+        definition = self._programs[record.program, record.version]
+        process = Process(self, live)
+        state: Any = definition.state.model_validate_json(record.state_json)
+        while True:
+            log = await self.request(ReadLog(pid=record.pid, step=live.record.step))
+            process.begin(live.record.step, {entry.key: entry for entry in log})
+            state = await definition.step(process, state)
+            if isinstance(state, Exit):
+                return definition.result.dump_json(state.result).decode()
+            live.record = live.record.model_copy(
+                update={"step": live.record.step + 1, "state_json": state.model_dump_json()}
+            )
+            await self.commit(live.record, SaveProcess(record=live.record))
+
+    async def _leave(
+        self, live: Live, state: State, *, result: str | None = None, error: str | None = None
+    ) -> None:
+        """Leave memory: ended, parked or stopped."""
+        if state == "killed":
+            error = error or "killed by a signal"
+        waits_in = live.doing.kind if live.doing else ""
+        live.record = live.record.model_copy(
+            update={"state": state, "result": result, "error": error}
+        )
+        pid = live.record.pid
+        await self.commit(live.record, SaveProcess(record=live.record))
+        await self.request(Release(pid=pid))
+        self._live.pop(pid, None)
+        if state in ENDED:
+            await self._announce_end(live.record)
+            live.close_streams()
+        else:
+            await self.publish(ProcessParked(pid=pid, waits_in=waits_in))
+            if await self.request(ReadLetters(pid=pid)):  # it came while we were leaving
+                await self.deliver(pid)
+
+    async def _announce_end(self, record: ProcessRecord) -> None:
+        ended = self._exits.pop(record.pid, None)
+        if ended is not None:
+            ended.set()
+        await self.publish(
+            ProcessExited(
+                pid=record.pid, program=record.program, state=record.state, error=record.error
+            )
+        )
+
+    async def commit(self, record: ProcessRecord, *writes: Write) -> None:
+        await self.request(Commit(pid=record.pid, epoch=record.epoch, writes=writes))
+
+    async def intend(self, origin: Origin) -> None:
+        """The intent of what a program does outside of the kernel."""
+        assert origin.pid is not None
+        intent = Intend(
+            key=origin.key, kind=origin.kind, fingerprint=origin.fingerprint, effect="once"
+        )
+        await self.request(Commit(pid=origin.pid, epoch=origin.epoch, writes=(intent,)))
+
+    # Waiting and looking
+
+    @handles(Wait, waits=True)
+    async def wait(self, request: Wait) -> ProcessRecord:
+        return await self.ended(request.pid)
+
+    async def ended(self, pid: Pid) -> ProcessRecord:
+        """Wait for a process to end."""
+        while (record := await self.read(pid)).state not in ENDED:
+            await self._exits.setdefault(pid, anyio.Event()).wait()
+        return record
+
+    async def read(self, pid: Pid) -> ProcessRecord:
+        record = await self.request(ReadProcess(pid=pid))
+        if record is None:
+            raise NoSuchProcess(f"there is no process {pid}")
+        return record
+
+    def _status(self, record: ProcessRecord) -> ProcessStatus:
+        live = self._live.get(record.pid)
+        return ProcessStatus(
+            record=record if live is None else live.record,
+            live=live is not None,
+            doing=live.doing if live is not None else None,
+        )
+
+    @handles(Inspect)
+    async def inspect(self, request: Inspect) -> ProcessStatus:
+        record = await self.request(ReadProcess(pid=request.pid, key=request.key))
+        if record is None:
+            which = f"number {request.pid}" if request.key is None else f"key {request.key!r}"
+            raise NoSuchProcess(f"there is no process with {which}")
+        return self._status(record)
+
+    @handles(ListProcesses)
+    async def list(self, request: ListProcesses) -> tuple[ProcessStatus, ...]:
+        found = await self.request(FindProcesses(**request.model_dump()))
+        return tuple(self._status(record) for record in found)
+
+    @handles(OpenStream)
+    async def open_stream(self, request: OpenStream) -> DeltaStream:
+        live = self._live.get(request.pid)
+        if live is not None:
+            return live.open_stream()
+        await self.read(request.pid)
+        stream = DeltaStream()
+        stream.close()
+        return stream
+
+    # Letters
+
+    @handles(Send)
+    async def send(self, request: Send) -> None:
+        record = await self.check_mailbox(request.to)
+        outside = Commit(
+            pid=Pid(0), epoch=0, writes=(PostLetter(to=record.pid, body=request.body),)
+        )
+        await self.request(outside)
+        await self.deliver(record.pid)
+
+    async def check_mailbox(self, pid: Pid) -> ProcessRecord:
+        """May a letter be put there?"""
+        record = await self.read(pid)
+        if record.state in ENDED:
+            raise NoSuchProcess(f"process {pid} has {record.state}; it reads no letters")
+        letters = await self.request(ReadLetters(pid=pid, limit=self._mailbox))
+        if len(letters) >= self._mailbox:
+            raise MailboxFull(f"the mailbox of process {pid} holds {len(letters)} letters")
+        return record
+
+    async def deliver(self, pid: Pid) -> None:
+        """A letter has been committed: wake the process, from outside of memory if need be."""
+        live = self._live.get(pid)
+        if live is not None:
+            live.ring()
+        else:
+            await self.resume(pid)
+
+    async def next_letter(self, live: Live) -> Letter:
+        """The oldest letter that no other branch of the process is taking."""
+        pid = live.record.pid
+        while True:
+            taking = live.taking = live.taking if live.taking is not None else set()
+            letters = await self.request(ReadLetters(pid=pid, limit=len(taking) + 1))
+            for letter in letters:
+                if letter.number not in taking:
+                    taking.add(letter.number)
+                    return letter
+            live.letter = live.letter or asyncio.get_running_loop().create_future()
+            with live.blocked("receive", self.bus.time()):
+                await asyncio.shield(live.letter)
+            live.letter = None
+
+    # Signals
+
+    @handles(Kill)
+    async def kill(self, request: Kill) -> None:
+        record, live = await self.read(request.pid), self._live.get(request.pid)
+        if record.state in ENDED:
+            return
+        if request.signal == "CONT":
+            await self._continue(record)
+        elif live is None:
+            await self._signal_absent(record, request)
+        elif request.signal == "STOP":
+            live.cut("stopped", sealed=True)
+        elif request.signal == "KILL":
+            live.cut("killed", sealed=True)
+        else:
+            live.cut("killed", sealed=False)
+            self.start_soon(self._then_kill, live, request.grace_s, name=f"kill {record.pid}")
+
+    async def _then_kill(self, live: Live, grace_s: float) -> None:
+        """TERM has been sent; what is not gone after the grace is killed."""
+        await anyio.sleep(grace_s)
+        if self._live.get(live.record.pid) is live:
+            live.cut("killed", sealed=True)
+
+    async def _signal_absent(self, record: ProcessRecord, request: Kill) -> None:
+        state: State = "stopped" if request.signal == "STOP" else "killed"
+        error = None if state == "stopped" else "killed by a signal"
+        record = record.model_copy(update={"state": state, "error": error})
+        await self.commit(record, SaveProcess(record=record))
+        if state == "killed":
+            await self._announce_end(record)
+
+    async def _continue(self, record: ProcessRecord) -> None:
+        if record.state == "stopped":
+            record = record.model_copy(update={"state": "parked", "error": None})
+            await self.commit(record, SaveProcess(record=record))
+        await self.resume(record.pid)
+
+
+class _Free:
+    """No lock."""
+
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+_FREE = _Free()
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

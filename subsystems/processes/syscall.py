@@ -1,0 +1,113 @@
+"""Syscalls: their keys and fingerprints, and how outcomes are written and read back."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from ...kernel.errors import KernelError
+from ..storage.messages import Entry, Key
+from .messages import ConcurrentSyscalls, ProgramDiverged
+
+
+class Suspended(BaseException):
+    """The process leaves memory here; nothing more is journaled. Not for programs to catch."""
+
+
+class Branch:
+    """A line of execution in a step: the step itself, or an arm of a parallel.
+
+    Syscalls on one branch come one after another, so their ordinals are the same in each run.
+    """
+
+    __slots__ = ("busy", "ordinal", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.ordinal = 0
+        self.busy: str | None = None
+
+    @contextmanager
+    def place(self, kind: str) -> Iterator[Key]:
+        """The key of the next syscall, which has the branch to itself meanwhile."""
+        if self.busy is not None:
+            raise ConcurrentSyscalls(
+                f"{kind!r} was called while {self.busy!r} is under way on the same path; "
+                "use `await self.parallel(...)` to run syscalls side by side"
+            )
+        key = f"{self.path}{self.ordinal}"
+        self.ordinal += 1
+        self.busy = kind
+        try:
+            yield key
+        finally:
+            self.busy = None
+
+
+branch: ContextVar[Branch] = ContextVar("aoskernel_branch")
+"""The branch this task is on."""
+
+
+@contextmanager
+def on_branch(path: str) -> Iterator[None]:
+    token = branch.set(Branch(path))
+    try:
+        yield
+    finally:
+        branch.reset(token)
+
+
+def fingerprint(kind: str, said: Any) -> str:
+    """Twelve bytes of what the program said, in hexadecimal."""
+    return hashlib.blake2b(kind.encode() + b"\0" + to_json(said), digest_size=12).hexdigest()
+
+
+def check(entry: Entry, kind: str, mark: str) -> None:
+    """Does the program still say what the log says it said?"""
+    if entry.kind != kind:
+        raise ProgramDiverged(f"at {entry.key} the log has {entry.kind!r}, the program {kind!r}")
+    if entry.fingerprint != mark:
+        raise ProgramDiverged(
+            f"at {entry.key} the program calls {kind!r} as before, but with other arguments "
+            f"(fingerprint {mark}, in the log {entry.fingerprint})"
+        )
+
+
+def freeze(error: KernelError | TimeoutError) -> str:
+    """An error as JSON: its class, its message, and those attributes that are data."""
+    kind = type(error)
+    attributes = {}
+    for name, value in vars(error).items():
+        try:
+            attributes[name] = from_json(to_json(value))
+        except ValueError:
+            continue
+    return json.dumps(
+        {"class": f"{kind.__module__}:{kind.__qualname__}", "text": str(error), "has": attributes}
+    )
+
+
+def thaw(body: str) -> Exception:
+    """The error again, of its own class while that class is loaded."""
+    told = json.loads(body)
+    if told["class"] == "builtins:TimeoutError":
+        return TimeoutError(told["text"])
+    kind = next((k for k in _subclasses(KernelError) if _name(k) == told["class"]), KernelError)
+    error = kind.__new__(kind, told["text"])
+    error.args = (told["text"],)
+    vars(error).update(told["has"])
+    return error
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _subclasses(kind: type[KernelError]) -> Iterator[type[KernelError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _subclasses(below)

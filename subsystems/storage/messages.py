@@ -1,0 +1,232 @@
+"""What others may say to storage: one kind of commit, and a few ways to read back.
+
+Everything a process does to the inside of the system is data, a `Write`; one commit carries
+the writes of a syscall together with its outcome.
+"""
+
+from typing import Annotated, Literal, NewType
+
+from pydantic import Field, JsonValue
+
+from ...kernel.errors import KernelError
+from ...kernel.message import Effect, Request, Value
+
+Pid = NewType("Pid", int)
+Key = str
+"""A syscall's place in its process: "step:path", e.g. "0:2" or, in a parallel, "0:3.1.0"."""
+
+ProcessClass = Literal["interactive", "normal", "batch"]
+State = Literal["running", "parked", "stopped", "exited", "failed", "killed"]
+ENDED: frozenset[State] = frozenset({"exited", "failed", "killed"})
+JsonObject = dict[str, JsonValue]
+
+
+class Fenced(KernelError):
+    """Another kernel owns this process now; nothing was written."""
+
+
+class ProcessRecord(Value):
+    """A process between steps: all of it, as data.
+
+    `priority` 0 goes first. `epoch` counts its owners; only the newest may write.
+    `result` is JSON text when it has exited, `error` a sentence when it failed.
+    """
+
+    pid: Pid
+    program: str
+    version: str
+    state_json: str
+    key: str | None = None
+    name: str = ""
+    role: str = ""
+    tags: tuple[str, ...] = ()
+    parent: Pid | None = None
+    process_class: ProcessClass = "normal"
+    priority: int = 50
+    tenant: str = "default"
+    state: State = "running"
+    epoch: int = 0
+    step: int = 0
+    result: str | None = None
+    error: str | None = None
+
+
+class Entry(Value):
+    """A syscall in the log: what was said (`fingerprint`), and how it came out, if it has.
+
+    `body` is JSON text; `failed` says it is an error's. `attempts` counts its intents.
+    """
+
+    key: Key
+    kind: str
+    fingerprint: str
+    effect: Effect = "none"
+    attempts: int = 0
+    settled: bool = False
+    failed: bool = False
+    body: str = ""
+
+
+class Page(Value):
+    """A piece of context. Its text stands here, or in the log's entry that it points to."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str = ""
+    entry: Key | None = None
+    tool_call_id: str | None = None
+    pinned: bool = False
+
+
+class Letter(Value):
+    """A message in a process's mailbox; `number` orders them."""
+
+    number: int
+    sender: Pid | None
+    body: JsonValue
+
+
+class Memory(Value):
+    """Something remembered. `terms` are the words it is found by."""
+
+    number: int = 0
+    tenant: str
+    pid: Pid | None
+    text: str
+    tags: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+
+
+class SaveProcess(Value):
+    """Insert or replace a process's record."""
+
+    write: Literal["process"] = "process"
+    record: ProcessRecord
+
+
+class Intend(Value):
+    """Before a syscall that reaches outside: it is about to begin (again)."""
+
+    write: Literal["intent"] = "intent"
+    key: Key
+    kind: str
+    fingerprint: str
+    effect: Effect
+
+
+class Settle(Value):
+    """After a syscall: its outcome."""
+
+    write: Literal["outcome"] = "outcome"
+    key: Key
+    kind: str
+    fingerprint: str
+    failed: bool = False
+    body: str
+
+
+class AddPage(Value):
+    """Append to the process's context."""
+
+    write: Literal["page"] = "page"
+    page: Page
+
+
+class PostLetter(Value):
+    """Put into a mailbox."""
+
+    write: Literal["letter"] = "letter"
+    to: Pid
+    body: JsonValue
+
+
+class TakeLetter(Value):
+    """Take out of the process's own mailbox."""
+
+    write: Literal["taken"] = "taken"
+    number: int
+
+
+class AddMemory(Value):
+    """Remember."""
+
+    write: Literal["memory"] = "memory"
+    memory: Memory
+
+
+Write = Annotated[
+    SaveProcess | Intend | Settle | AddPage | PostLetter | TakeLetter | AddMemory,
+    Field(discriminator="write"),
+]
+
+
+class Commit(Request[None], topic="storage.commit", effect="idempotent"):
+    """All of these writes or none, for one process, if `epoch` is still its owner's.
+
+    Raises Fenced.
+    """
+
+    pid: Pid
+    epoch: int
+    writes: tuple[Write, ...]
+
+
+class NewPid(Request[Pid], topic="storage.new_pid", effect="idempotent"):
+    """A process number that nobody has had."""
+
+
+class ReadLog(Request[tuple[Entry, ...]], topic="storage.read_log", effect="none"):
+    """The entries of one step, or of all steps when None, in the order of their intents."""
+
+    pid: Pid
+    step: int | None = None
+
+
+class ReadPages(Request[tuple[Page, ...]], topic="storage.read_pages", effect="none"):
+    """The process's pages from the given position on, in order."""
+
+    pid: Pid
+    start: int = 0
+
+
+class ReadEntry(Request[Entry | None], topic="storage.read_entry", effect="none"):
+    """One entry of the log."""
+
+    pid: Pid
+    key: Key
+
+
+class ReadLetters(Request[tuple[Letter, ...]], topic="storage.read_letters", effect="none"):
+    """What is in the mailbox, oldest first."""
+
+    pid: Pid
+    limit: int = 1
+
+
+class ReadProcess(Request[ProcessRecord | None], topic="storage.read_process", effect="none"):
+    """A process by number or by key."""
+
+    pid: Pid | None = None
+    key: str | None = None
+
+
+class FindProcesses(
+    Request[tuple[ProcessRecord, ...]], topic="storage.find_processes", effect="none"
+):
+    """Processes that have all of these properties, by number; ended ones only if asked for."""
+
+    name: str | None = None
+    role: str | None = None
+    tag: str | None = None
+    parent: Pid | None = None
+    tenant: str | None = None
+    ended: bool = False
+    limit: int = 1000
+
+
+class FindMemories(Request[tuple[Memory, ...]], topic="storage.find_memories", effect="none"):
+    """Memories with all of the tags, those with most of the terms first, then the newest."""
+
+    tenant: str
+    terms: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    limit: int = 10
