@@ -32,6 +32,9 @@ To use a tool: {"tool": "<name>", "arguments": {...}}
 To answer: {"answer": "<text>"}
 Tools:"""
 
+NUDGE = "Answer if this is enough."
+"""Without it the smallest model calls again: 1 of 12 results answered from, with it 8."""
+
 ANSWER: JsonObject = {
     "type": "object",
     "properties": {"answer": {"type": "string"}},
@@ -115,7 +118,7 @@ def _turns(messages: Sequence[ChatMessage], *, with_tools: bool) -> Iterator[Tur
                 yield "assistant", _said(message, with_tools=with_tools)
             case "tool":
                 source = names.get(message.tool_call_id or "", "the tool")
-                yield "user", f"Result of {source}:\n{message.text}"
+                yield "user", f"Result of {source}:\n{message.text}\n\n{NUDGE}"
             case role:
                 yield role, message.text
 

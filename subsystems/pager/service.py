@@ -3,7 +3,8 @@
 import json
 
 
-from ...kernel.service import Service, handles
+from ...kernel.events import ServiceSwapped
+from ...kernel.service import Service, handles, subscribes
 from ..llm.messages import ChatMessage, Completion, Count, Describe
 from ..storage.messages import Page, Pid, ReadEntry, ReadPages
 from .messages import ContextOverflow, Prompt, Release, Render
@@ -24,10 +25,20 @@ class _Resident:
 
 
 class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]):
-    """Renders prompts and keeps them within the window."""
+    """Renders prompts and keeps them within the window.
 
-    def __init__(self) -> None:
+    The pages of the `resident` processes that rendered last are kept decoded.
+    """
+
+    def __init__(self, resident: int = 256) -> None:
+        self._most = resident
         self._resident: dict[Pid, _Resident] = {}
+        self._windows: dict[str | None, int] = {}
+
+    @subscribes(ServiceSwapped)
+    async def forget_windows(self, event: ServiceSwapped) -> None:
+        """A model was replaced; its successor's window may differ."""
+        self._windows.clear()
 
     @handles(Render)
     async def render(self, ask: Render) -> Prompt:
@@ -44,7 +55,9 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
 
     async def _page_in(self, pid: Pid) -> _Resident:
         """Read what was committed since the last time."""
-        resident = self._resident.setdefault(pid, _Resident())
+        resident = self._resident[pid] = self._resident.pop(pid, None) or _Resident()
+        if len(self._resident) > self._most:
+            del self._resident[next(iter(self._resident))]
         start = len(resident.pages)
         missing = await self.request(ReadPages(pid=pid, start=start))
         for position, page in enumerate(missing, start):
@@ -78,7 +91,7 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
         messages: tuple[ChatMessage, ...],
     ) -> int:
         """Tokens of the prompt: the sum of its parts, or, close to the window, exactly."""
-        window = (await self.request(Describe(), to=ask.model)).context_window - ask.reserve
+        window = await self._window(ask.model) - ask.reserve
         tokens = 0 if ask.tools else await self._estimate(ask.model, resident, new)
         if ask.tools or tokens > window // 2:
             exactly = Count(messages=messages, tools=ask.tools)
@@ -88,6 +101,12 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
             pinned = [repr(message.text[:40]) for page, message in pages if page.pinned]
             raise ContextOverflow(tokens=tokens, window=window, pinned=pinned)
         return tokens
+
+    async def _window(self, model: str | None) -> int:
+        if model not in self._windows:
+            card = await self.request(Describe(), to=model)
+            self._windows[model] = card.context_window
+        return self._windows[model]
 
     async def _estimate(
         self, model: str | None, resident: _Resident, new: list[ChatMessage]

@@ -22,6 +22,9 @@ def _close(work: Sequence[Work[Any]]) -> None:
 
 async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
     """All of them; the first error cancels the rest and is raised as it is."""
+    if len(work) == 1:
+        with on_branch(f"{key}.0."):
+            return [await work[0]]
     results: dict[int, T] = {}
     errors: list[Exception] = []
 

@@ -1,7 +1,8 @@
 """The journal: the innermost guard writes down that a call is about to reach outside.
 
 It stands right before the handler, so a call that was refused, or still waits, has no
-intent: it never began. The outcome is committed by the process, together with its effects.
+intent: it never began. A call without effect needs none: it may simply be made again. The
+outcome is committed by the process, together with its effects.
 """
 
 from ...kernel.call import Call
@@ -19,6 +20,8 @@ class Journal(Service, name="journal", needs=[Commit], pinned=True):
         origin, message = call.origin, call.message
         if isinstance(origin, Origin) and origin.pid is not None and origin.key:
             declared = message.tool_effect if isinstance(message, CallTool) else message.effect
+            if declared == "none":
+                return await proceed(call)
             intent = Intend(
                 key=origin.key, kind=origin.kind, fingerprint=origin.fingerprint, effect=declared
             )

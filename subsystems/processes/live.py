@@ -2,39 +2,57 @@
 
 import asyncio
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from ..llm.messages import Delta
 from ..storage.messages import ProcessRecord, State
-from .messages import Blocked
 from .stream import DeltaStream
+
+T = TypeVar("T")
 
 
 class Live:
     """The task that runs a process, and what others must know of it."""
 
-    __slots__ = ("doing", "letter", "record", "sealed", "streams", "taking", "task", "verdict")
+    __slots__ = (
+        "fresh",
+        "letters",
+        "record",
+        "sealed",
+        "since",
+        "streams",
+        "taking",
+        "task",
+        "verdict",
+        "waits_in",
+    )
 
-    def __init__(self, record: ProcessRecord) -> None:
+    def __init__(self, record: ProcessRecord, *, fresh: bool) -> None:
         self.record = record
+        self.fresh = fresh  # its step has begun in this life, so the log has nothing of it
         self.sealed = False  # nothing more is journaled: it is being parked or killed
         self.verdict: State | None = None  # what a signal has made of it
         self.task: asyncio.Task[Any] | None = None
-        self.doing: Blocked | None = None
-        self.letter: asyncio.Future[None] | None = None  # resolved when one arrives
+        self.waits_in = ""  # the syscall it is blocked in, and since when
+        self.since = 0.0
+        self.letters: list[asyncio.Future[None]] | None = None  # branches that wait for one
         self.taking: set[int] | None = None  # letters that branches hold, not yet committed
         self.streams: list[weakref.ref[DeltaStream]] | None = None
 
-    @contextmanager
-    def blocked(self, kind: str, now: float) -> Iterator[None]:
-        """Mark a wait; in some kinds the process may be parked meanwhile."""
-        self.doing = Blocked(kind=kind, since=now)
+    async def wait(self, kind: str, work: Awaitable[T]) -> T:
+        """Await something long; in some kinds of waits the process may be parked meanwhile."""
+        self.waits_in, self.since = kind, asyncio.get_running_loop().time()
         try:
-            yield
+            return await work
         finally:
-            self.doing = None
+            self.waits_in = ""
+
+    async def ring(self) -> None:
+        """Wait until a letter arrives."""
+        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.letters = [*(self.letters or ()), bell]
+        await bell
 
     def cut(self, verdict: State, *, sealed: bool) -> None:
         """Interrupt the program. Sealed, it cannot say anything more."""
@@ -42,10 +60,12 @@ class Live:
         if self.task is not None:
             self.task.cancel()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """A letter has arrived."""
-        if self.letter is not None and not self.letter.done():
-            self.letter.set_result(None)
+        bells, self.letters = self.letters, None
+        for bell in bells or ():
+            if not bell.done():
+                bell.set_result(None)
 
     def open_stream(self) -> DeltaStream:
         stream = DeltaStream()

@@ -220,11 +220,10 @@ class SyscallBegan(Event, topic="process.syscall_began"):
 
 
 class SyscallDone(Event, topic="process.syscall_done"):
-    """A syscall came out. `replayed`: the log knew its outcome. Times in seconds."""
+    """A syscall came out, after `seconds`; one that the log answers is not told again."""
 
     pid: Pid
     key: Key
     kind: str
     failed: bool
-    replayed: bool
     seconds: float

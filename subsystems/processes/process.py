@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
@@ -42,8 +43,13 @@ M = TypeVar("M", bound=BaseModel)
 Outcome = tuple[Any, tuple[Write, ...]]
 """What a syscall gives (as JSON data), and the effects that are committed with it."""
 
+_AS_CONFIGURED = Sampling()
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _MEMORIES = TypeAdapter(tuple[Memory, ...])
+
+
+def _no_effects(error: Exception) -> tuple[Write, ...]:
+    return ()
 
 
 class BadReply(KernelError):
@@ -127,7 +133,9 @@ class Process:
         With a `schema` the reply is that type's object. `model` is an address, "llm.fast".
         Raises ModelError, ContextOverflow, BadReply.
         """
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+        sampling = _AS_CONFIGURED
+        if max_tokens is not None or temperature is not None:
+            sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
         schema_json = None if schema is None else schema.model_json_schema()
         said = (prompt, schema_json, tools and sorted(tools), model, max_tokens, temperature)
 
@@ -290,8 +298,7 @@ class Process:
         """Wait for a process to end. Raises ProcessFailed."""
 
         async def work(origin: Origin) -> Outcome:
-            with self._live.blocked("wait", self._service.bus.time()):
-                return await self._service.ended(child.pid), ()
+            return await self._live.wait("wait", self._service.ended(child.pid)), ()
 
         return child.result_of(await self._syscall("wait", child.pid, work, ProcessRecord))
 
@@ -318,19 +325,18 @@ class Process:
     async def receive(self) -> Any:
         """The next letter of this process's mailbox, in order; waits for one."""
 
-        async def work(origin: Origin) -> Outcome:
-            letter = await self._service.next_letter(self._live)
-            return letter.body, (TakeLetter(number=letter.number),)
+        return await self._syscall("receive", None, self._next_letter)
 
-        return await self._syscall("receive", None, work)
+    async def _next_letter(self, origin: Origin) -> Outcome:
+        letter = await self._service.next_letter(self._live)
+        return letter.body, (TakeLetter(number=letter.number),)
 
     async def ask(self, text: str, *, choices: Sequence[str] = ()) -> str:
         """Ask a human and wait for the answer, one of `choices` where there are any."""
 
         async def work(origin: Origin) -> Outcome:
             asking = Ask(pid=self.pid, text=text, choices=tuple(choices))
-            with self._live.blocked("ask", self._service.bus.time()):
-                return await self._service.request(asking), ()
+            return await self._live.wait("ask", self._service.request(asking)), ()
 
         answer: str = await self._syscall("ask", (text, tuple(choices)), work)
         return answer
@@ -341,9 +347,7 @@ class Process:
         """Do nothing for so long."""
 
         async def work(origin: Origin) -> Outcome:
-            with self._live.blocked("sleep", self._service.bus.time()):
-                await anyio.sleep(seconds)
-            return None, ()
+            return await self._live.wait("sleep", anyio.sleep(seconds)), ()
 
         await self._syscall("sleep", seconds, work)
 
@@ -391,10 +395,19 @@ class Process:
 
     # The log
 
-    def _place(self, kind: str) -> Any:
+    @contextmanager
+    def _place(self, kind: str) -> Iterator[Key]:
+        place = branch.get()
+        key = self._take(place, kind)
+        try:
+            yield key
+        finally:
+            place.free()
+
+    def _take(self, place: Branch, kind: str) -> Key:
         if self._live.sealed:
             raise Suspended
-        return branch.get().place(kind)
+        return place.take(kind)
 
     def known(self, key: Key, kind: str, mark: str) -> Entry | None:
         """The log's entry for this place if it is settled; it must say the same."""
@@ -439,54 +452,77 @@ class Process:
         work: Callable[[Origin], Awaitable[Outcome]],
         reply: Any = None,
         *,
-        failed: Callable[[Exception], tuple[Write, ...]] = lambda error: (),
+        failed: Callable[[Exception], tuple[Write, ...]] = _no_effects,
     ) -> Any:
         """Answer from the log, or do the work and commit how it came out."""
-        with self._place(kind) as key:
+        place = branch.get()
+        key = self._take(place, kind)
+        try:
             mark = fingerprint(kind, said)
             entry = self.known(key, kind, mark)
-            if entry is not None:
-                if entry.failed:
-                    raise thaw(entry.body)
-                return _read(reply, entry.body)
-            return await self._perform(self.origin(key, kind, mark), work, reply, failed)
-
-    async def _perform(
-        self,
-        origin: Origin,
-        work: Callable[[Origin], Awaitable[Outcome]],
-        reply: Any,
-        failed: Callable[[Exception], tuple[Write, ...]],
-    ) -> Any:
-        service, began = self._service, self._service.bus.time()
-        await service.publish(SyscallBegan(pid=self.pid, key=origin.key, kind=origin.kind))
-        error: KernelError | TimeoutError | None = None
-        try:
-            value, writes = await work(origin)
-            body = _write(value)
-            await self.settle(origin, body, *writes)
-        except (KernelError, TimeoutError) as raised:
-            error = raised
-            if self._service.ending:
-                raise Suspended from raised
-            await self.settle(origin, freeze(raised), *failed(raised), failed=True)
-            raise
+            if entry is None:
+                origin = self.origin(key, kind, mark)
+                value, writes = await self._perform(origin, work, failed)
+                body = _write(value)
+                await self.settle(origin, body, *writes)
+                return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
+            if entry.failed:
+                raise thaw(entry.body)
+            return _read(reply, entry.body)
         except BaseException as cut:
-            if self._live.sealed:
+            if self._live.sealed and not isinstance(cut, Suspended):
                 raise Suspended from cut
             raise
         finally:
-            await service.publish(
-                SyscallDone(
-                    pid=self.pid,
-                    key=origin.key,
-                    kind=origin.kind,
-                    failed=error is not None,
-                    replayed=False,
-                    seconds=service.bus.time() - began,
-                )
-            )
-        return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
+            place.free()
+
+    def _perform(
+        self,
+        origin: Origin,
+        work: Callable[[Origin], Awaitable[Outcome]],
+        failed: Callable[[Exception], tuple[Write, ...]],
+    ) -> Awaitable[Outcome]:
+        """The work itself; its error is an outcome too."""
+        bus = self._service.bus
+        if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
+            return self._watched(origin, self._attempted(origin, work, failed))
+        return self._attempted(origin, work, failed)
+
+    async def _attempted(
+        self,
+        origin: Origin,
+        work: Callable[[Origin], Awaitable[Outcome]],
+        failed: Callable[[Exception], tuple[Write, ...]],
+    ) -> Outcome:
+        try:
+            return await work(origin)
+        except (KernelError, TimeoutError) as error:
+            if self._live.sealed or self._service.ending:
+                raise Suspended from error
+            await self.settle(origin, freeze(error), *failed(error), failed=True)
+            raise
+
+    async def _watched(self, origin: Origin, attempt: Awaitable[Outcome]) -> Outcome:
+        service, failure = self._service, None
+        await service.publish(SyscallBegan(pid=self.pid, key=origin.key, kind=origin.kind))
+        began = service.bus.time()
+        try:
+            return await attempt
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            await self._tell(origin, failure, service.bus.time() - began)
+
+    async def _tell(self, origin: Origin, failure: Exception | None, seconds: float) -> None:
+        done = SyscallDone(
+            pid=self.pid,
+            key=origin.key,
+            kind=origin.kind,
+            failed=failure is not None,
+            seconds=seconds,
+        )
+        await self._service.publish(done)
 
 
 def _write(value: Any) -> str:

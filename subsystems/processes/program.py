@@ -44,8 +44,11 @@ class Definition(Generic[T]):
         state: type[BaseModel],
         result: Any,
         step: Callable[[Process, Any], Awaitable[Any]],
+        *,
+        single: bool = False,
     ) -> None:
         self.name, self.version, self.state, self.step = name, version, state, step
+        self.single = single  # its one step returns the result itself
         self.result: TypeAdapter[T] = TypeAdapter(result)
 
     def __repr__(self) -> str:
@@ -112,11 +115,10 @@ class FunctionProgram(Definition[T], Generic[P, T]):
         self.signature = inspect.signature(function)
         self.__doc__ = function.__doc__
         result = typing.get_type_hints(function, include_extras=True).get("return", Any)
-        super().__init__(name, version, arguments, result, self._only_step)
+        super().__init__(name, version, arguments, result, self._run, single=True)
 
-    async def _only_step(self, process: Process, state: Any) -> Exit[T]:
-        given = {field: getattr(state, field) for field in type(state).model_fields}
-        return Exit(await self.function(process, **given))  # type: ignore[call-arg]
+    def _run(self, process: Process, state: Any) -> Awaitable[T]:
+        return self.function(process, **dict(state))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Invocation[T]:
         bound = self.signature.bind(None, *args, **kwargs)

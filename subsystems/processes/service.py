@@ -1,10 +1,12 @@
 """The process table: spawns programs, lets others wait for them, signals them, parks them."""
 
 import asyncio
+from contextvars import Context
 from typing import Any
 
 import anyio
 
+from ...kernel.call import Envelope, current
 from ...kernel.service import Service, handles
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
@@ -12,8 +14,10 @@ from ..pager.messages import Release, Render
 from ..storage.messages import (
     ENDED,
     Commit,
+    Entry,
     FindProcesses,
     Intend,
+    Key,
     Letter,
     NewPid,
     Pid,
@@ -30,6 +34,7 @@ from ..tools.messages import CallTool, FindTools
 from .live import Live
 from .messages import (
     Ask,
+    Blocked,
     Inspect,
     Kill,
     ListProcesses,
@@ -72,20 +77,27 @@ class Processes(
         self._mailbox, self._park_after_s = mailbox, park_after_s
         self._live: dict[Pid, Live] = {}
         self._programs: dict[tuple[str, str], Definition[Any]] = {}
-        self._exits: dict[Pid, anyio.Event] = {}
+        self._exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
         self._keyed = anyio.Lock()
+        self._running = anyio.Event()
         self.ending = False
 
     async def start(self) -> None:
-        self.ending = False
+        self.ending, self._running = False, anyio.Event()
 
     async def run(self) -> None:
+        """Own the tasks of all processes. The library's own group: half the memory of anyio's."""
+        async with asyncio.TaskGroup() as self._tasks_of_processes:
+            self._running.set()
+            await self._park_idle()
+
+    async def _park_idle(self) -> None:
         """Park what has waited for long. One sweep looks at all, so none needs a timer."""
         while True:
             await anyio.sleep(max(self._park_after_s / 4, 0.01))
             limit = self.bus.time() - self._park_after_s
             for live in tuple(self._live.values()):
-                if live.doing and live.doing.kind in PARKABLE and live.doing.since <= limit:
+                if live.waits_in in PARKABLE and live.since <= limit and not live.sealed:
                     live.cut("parked", sealed=True)
 
     async def stop(self) -> None:
@@ -112,11 +124,21 @@ class Processes(
             known = await self.request(ReadProcess(key=request.key))
             if known is not None:
                 return known, False
-        given = request.model_dump(exclude={"program"})
-        pid = await self.request(NewPid())
-        return ProcessRecord(
-            pid=pid, program=definition.name, version=definition.version, **given
-        ), True
+        record = ProcessRecord(
+            pid=await self.request(NewPid()),
+            program=definition.name,
+            version=definition.version,
+            state_json=request.state_json,
+            key=request.key,
+            name=request.name,
+            role=request.role,
+            tags=request.tags,
+            parent=request.parent,
+            process_class=request.process_class,
+            priority=request.priority,
+            tenant=request.tenant,
+        )
+        return record, True
 
     def _register(self, definition: Definition[Any]) -> Definition[Any]:
         known = self._programs.setdefault((definition.name, definition.version), definition)
@@ -140,28 +162,40 @@ class Processes(
         parked = record.state == "parked"
         if parked:
             record = record.model_copy(update={"state": "running", "epoch": record.epoch + 1})
-        live = self._live[pid] = Live(record)
-        self.start_soon(self._live_through, live, name=f"{record.program}[{pid}]")
+        live = self._live[pid] = Live(record, fresh=not parked)
         if parked:
             await self.commit(record, SaveProcess(record=record))
+        await self._running.wait()
+        caused_by = Envelope(current.get(), self.address, self.bus.time())
+        # In a context of its own: a copy of ours would keep the spawning call alive with it.
+        Context().run(
+            self._tasks_of_processes.create_task,
+            self._live_through(live, caused_by),
+            name=f"{record.program}[{pid}]",
+        )
+        if parked:
             await self.publish(ProcessResumed(pid=pid))
-        else:
-            await self.publish(
-                ProcessSpawned(
-                    pid=pid,
-                    program=record.program,
-                    name=record.name,
-                    process_class=record.process_class,
-                    priority=record.priority,
-                )
-            )
+        elif self.bus.hears(ProcessSpawned):
+            await self._announce_begin(record)
         return record
+
+    async def _announce_begin(self, record: ProcessRecord) -> None:
+        await self.publish(
+            ProcessSpawned(
+                pid=record.pid,
+                program=record.program,
+                name=record.name,
+                process_class=record.process_class,
+                priority=record.priority,
+            )
+        )
 
     # Running
 
-    async def _live_through(self, live: Live) -> None:
+    async def _live_through(self, live: Live, caused_by: Envelope) -> None:
         """One stay of a process in memory, from the log to its end or until it is parked."""
         live.task = asyncio.current_task()
+        current.set(caused_by)
         try:
             result = await self._steps(live)
             await self._leave(live, "exited", result=result)
@@ -183,15 +217,23 @@ class Processes(
         process = Process(self, live)
         state: Any = definition.state.model_validate_json(record.state_json)
         while True:
-            log = await self.request(ReadLog(pid=record.pid, step=live.record.step))
-            process.begin(live.record.step, {entry.key: entry for entry in log})
+            process.begin(live.record.step, await self._read_log(live))
             state = await definition.step(process, state)
-            if isinstance(state, Exit):
-                return definition.result.dump_json(state.result).decode()
+            if definition.single or isinstance(state, Exit):
+                result = state.result if isinstance(state, Exit) else state
+                return definition.result.dump_json(result).decode()
             live.record = live.record.model_copy(
                 update={"step": live.record.step + 1, "state_json": state.model_dump_json()}
             )
             await self.commit(live.record, SaveProcess(record=live.record))
+
+    async def _read_log(self, live: Live) -> dict[Key, Entry]:
+        """What the log knows of the step that begins."""
+        if live.fresh:
+            return {}
+        live.fresh = True  # the steps after this one are
+        log = await self.request(ReadLog(pid=live.record.pid, step=live.record.step))
+        return {entry.key: entry for entry in log}
 
     async def _leave(
         self, live: Live, state: State, *, result: str | None = None, error: str | None = None
@@ -199,7 +241,6 @@ class Processes(
         """Leave memory: ended, parked or stopped."""
         if state == "killed":
             error = error or "killed by a signal"
-        waits_in = live.doing.kind if live.doing else ""
         live.record = live.record.model_copy(
             update={"state": state, "result": result, "error": error}
         )
@@ -211,19 +252,20 @@ class Processes(
             await self._announce_end(live.record)
             live.close_streams()
         else:
-            await self.publish(ProcessParked(pid=pid, waits_in=waits_in))
+            await self.publish(ProcessParked(pid=pid, waits_in=live.waits_in))
             if await self.request(ReadLetters(pid=pid)):  # it came while we were leaving
                 await self.deliver(pid)
 
     async def _announce_end(self, record: ProcessRecord) -> None:
         ended = self._exits.pop(record.pid, None)
-        if ended is not None:
-            ended.set()
-        await self.publish(
-            ProcessExited(
-                pid=record.pid, program=record.program, state=record.state, error=record.error
+        if ended is not None and not ended.done():
+            ended.set_result(record)
+        if self.bus.hears(ProcessExited):
+            await self.publish(
+                ProcessExited(
+                    pid=record.pid, program=record.program, state=record.state, error=record.error
+                )
             )
-        )
 
     async def commit(self, record: ProcessRecord, *writes: Write) -> None:
         await self.request(Commit(pid=record.pid, epoch=record.epoch, writes=writes))
@@ -244,9 +286,13 @@ class Processes(
 
     async def ended(self, pid: Pid) -> ProcessRecord:
         """Wait for a process to end."""
-        while (record := await self.read(pid)).state not in ENDED:
-            await self._exits.setdefault(pid, anyio.Event()).wait()
-        return record
+        record = await self.read(pid)
+        if record.state in ENDED:
+            return record
+        ended = self._exits.get(pid)
+        if ended is None:
+            ended = self._exits[pid] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(ended)  # others may wait for it too
 
     async def read(self, pid: Pid) -> ProcessRecord:
         record = await self.request(ReadProcess(pid=pid))
@@ -259,7 +305,7 @@ class Processes(
         return ProcessStatus(
             record=record if live is None else live.record,
             live=live is not None,
-            doing=live.doing if live is not None else None,
+            doing=Blocked(kind=live.waits_in, since=live.since) if live and live.waits_in else None,
         )
 
     @handles(Inspect)
@@ -310,7 +356,7 @@ class Processes(
         """A letter has been committed: wake the process, from outside of memory if need be."""
         live = self._live.get(pid)
         if live is not None:
-            live.ring()
+            live.wake()
         else:
             await self.resume(pid)
 
@@ -324,10 +370,7 @@ class Processes(
                 if letter.number not in taking:
                     taking.add(letter.number)
                     return letter
-            live.letter = live.letter or asyncio.get_running_loop().create_future()
-            with live.blocked("receive", self.bus.time()):
-                await asyncio.shield(live.letter)
-            live.letter = None
+            await live.wait("receive", live.ring())
 
     # Signals
 

@@ -31,21 +31,20 @@ class Branch:
         self.ordinal = 0
         self.busy: str | None = None
 
-    @contextmanager
-    def place(self, kind: str) -> Iterator[Key]:
-        """The key of the next syscall, which has the branch to itself meanwhile."""
+    def take(self, kind: str) -> Key:
+        """The key of the next syscall, which has the branch to itself until it is `free`."""
         if self.busy is not None:
             raise ConcurrentSyscalls(
                 f"{kind!r} was called while {self.busy!r} is under way on the same path; "
                 "use `await self.parallel(...)` to run syscalls side by side"
             )
+        self.busy = kind
         key = f"{self.path}{self.ordinal}"
         self.ordinal += 1
-        self.busy = kind
-        try:
-            yield key
-        finally:
-            self.busy = None
+        return key
+
+    def free(self) -> None:
+        self.busy = None
 
 
 branch: ContextVar[Branch] = ContextVar("aoskernel_branch")

@@ -1,4 +1,4 @@
-"""What a toolset driver must implement.
+"""What a driver of tools must implement.
 
 A driver is a dataclass whose fields are its config. What goes wrong inside a tool it raises
 as ToolFailed, in words fit for a model to read.
@@ -8,21 +8,26 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from ...kernel.errors import ConfigError
 from ...kernel.message import Effect, Value
 from ..llm.messages import JsonObject, ToolSpec
 from .messages import BadArguments, ToolError, ToolFailed, UnknownTool
+from .tool import FunctionTool, tool
 
 __all__ = [
     "BadArguments",
+    "ConfigError",
     "Effect",
+    "FunctionTool",
     "JsonObject",
     "JsonValue",
     "Offer",
+    "ToolDriver",
     "ToolError",
     "ToolFailed",
     "ToolSpec",
-    "Toolset",
     "UnknownTool",
+    "tool",
 ]
 
 
@@ -33,7 +38,7 @@ class Offer(Value):
     effect: Effect = "once"
 
 
-class Toolset(Protocol):
+class ToolDriver(Protocol):
     """A set of tools behind one wire or library. Four methods."""
 
     async def start(self) -> None:
@@ -47,5 +52,9 @@ class Toolset(Protocol):
         ...
 
     async def call(self, name: str, arguments: JsonObject, key: str) -> JsonValue:
-        """Run one; `arguments` already fit its schema. Raises ToolError."""
+        """Run one; nothing has happened when it raises UnknownTool or BadArguments.
+
+        It checks `arguments` itself: what knows the schema best is what takes them. `key`
+        is the same when the call is repeated. Raises ToolError.
+        """
         ...

@@ -1,0 +1,184 @@
+"""Reading the files below one directory: read, list, search."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from anyio import to_thread
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ...subsystems.tools import driver as d
+from ._files_jail import DEPTH, REGULAR, Jail
+from ._files_match import Match, find_regex, find_text
+
+SKIPPED = frozenset({"CVS", "_darcs", "__pycache__", "node_modules"})
+"""Passed over as hidden files are: what programs put there, nobody looks for."""
+
+LOOKED_AT = 100_000
+"""How many files one list or search looks at before it says that it stopped."""
+
+Below = Annotated[str, Field(description="relative to the root of the workspace")]
+Line = Annotated[int, Field(ge=1, description="the first line to read")]
+Lines = Annotated[int | None, Field(ge=1, description="how many lines to read; null for the rest")]
+Pattern = Annotated[
+    str | None, Field(description='of names or paths, such as "*.md" or "src/*.py"')
+]
+Query = Annotated[str, Field(min_length=1, description="what a line must contain")]
+Regex = Annotated[bool, Field(description="the query is a regular expression, as in Python")]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Paths, and what to know about those that are missing."""
+
+    files: list[str]
+    note: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Lines that matched, and what to know about those that are missing."""
+
+    matches: list[Match]
+    note: str
+
+
+@dataclass(kw_only=True)
+class Files:
+    """Tools that read text files below `root`, and nothing outside of it.
+
+    `max_bytes` bounds what one read returns, `max_results` a list or search, and
+    `max_scan_bytes` what one call looks through. `hidden` lists and searches hidden files
+    and version control too. Hard links are files like any other: keep foreign ones out.
+    """
+
+    root: Path | str = Path(".")
+    max_bytes: PositiveInt = 256 * 1024
+    max_results: PositiveInt = 200
+    max_scan_bytes: PositiveInt = 16 * 1024 * 1024
+    search_s: PositiveFloat = 5.0
+    hidden: bool = False
+    _open_jail: Jail | None = field(default=None, init=False, repr=False)
+    _tools: dict[str, d.FunctionTool] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        tools = map(d.FunctionTool, (self.read_file, self.list_files, self.search_files))
+        self._tools = {tool.name: tool for tool in tools}
+
+    async def start(self) -> None:
+        """Open the root. Raises ConfigError."""
+        try:
+            self._open_jail = await to_thread.run_sync(Jail, Path(self.root).expanduser())
+        except OSError as error:
+            raise d.ConfigError(
+                f"files: root {str(self.root)!r}: {error.strerror}; "
+                "create that directory, or set root to another"
+            ) from error
+
+    async def stop(self) -> None:
+        self._open_jail = None
+
+    async def offers(self) -> tuple[d.Offer, ...]:
+        return tuple(d.Offer(spec=t.spec, effect=t.effect) for t in self._tools.values())
+
+    async def call(self, name: str, arguments: d.JsonObject, key: str) -> d.JsonValue:
+        if name not in self._tools:
+            raise d.UnknownTool.among(name, self._tools)
+        return await self._tools[name].call(arguments, key)
+
+    @property
+    def _jail(self) -> Jail:
+        if self._open_jail is None:
+            raise d.ToolFailed("the workspace is closed")
+        return self._open_jail
+
+    @d.tool(effect="none")
+    def read_file(self, path: Below, start_line: Line = 1, max_lines: Lines = None) -> str:
+        """Read a text file, or a part of it by lines."""
+        whole = start_line == 1 and max_lines is None
+        with self._jail.open(path) as descriptor:
+            if _is_directory(descriptor):
+                raise d.ToolFailed(f"{path!r} is a directory; list_files shows what is in it")
+            size = os.fstat(descriptor).st_size
+            data = _head(descriptor, self.max_bytes if whole else self.max_scan_bytes)
+        if not whole:
+            data = self._part(path, data, start_line, max_lines)
+        elif len(data) > self.max_bytes:
+            raise d.ToolFailed(
+                f"{path!r} has {max(size, len(data)):,} bytes and the limit is "
+                f"{self.max_bytes:,}; read a part of it with start_line and max_lines"
+            )
+        text = _text(data)
+        if text is None:
+            raise d.ToolFailed(f"{path!r} is not text in UTF-8; only text can be read")
+        return text
+
+    def _part(self, path: str, data: bytes, start_line: int, max_lines: int | None) -> bytes:
+        """Some lines; `data` is longer than max_scan_bytes where the file goes on."""
+        begin = _after(data, start_line - 1, 0)
+        end = len(data) if max_lines is None else _after(data, max_lines, begin)
+        if end == len(data) > self.max_scan_bytes:
+            raise d.ToolFailed(
+                f"these lines of {path!r} are not within its first {self.max_scan_bytes:,} "
+                "bytes; what comes later cannot be read"
+            )
+        if begin == len(data) and start_line > 1:
+            lines = data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
+            raise d.ToolFailed(f"{path!r} has {lines} lines; there is no line {start_line}")
+        if end - begin > self.max_bytes:
+            raise d.ToolFailed(
+                f"these lines of {path!r} have {end - begin:,} bytes and the limit is "
+                f"{self.max_bytes:,}; ask for fewer with max_lines"
+            )
+        return data[begin:end]
+
+    @d.tool(effect="none")
+    def list_files(self, path: Below = ".", pattern: Pattern = None) -> Listing:
+        """List the files of a directory and of all directories in it, by path."""
+        notes: list[str] = []
+        with self._jail.open(path) as top:
+            if not _is_directory(top):
+                raise d.ToolFailed(f"{path!r} is a file; read_file reads it")
+            found = []
+            for name, _, _ in self._walk(path, top, notes):
+                if pattern is None or _matches(name, pattern):
+                    found.append(name)
+                if len(found) > self.max_results:
+                    break
+        return Listing(self._cut(found, notes, "path or pattern"), " ".join(notes))
+
+    @d.tool(effect="none")
+    def search_files(self, query: Query, path: Below = ".", regex: Regex = False) -> Findings:
+        """Find lines in text files: where they are, the line's number, the line itself."""
+        notes: list[str] = []
+        with self._jail.open(path) as top:
+            matches = self._find(query, self._texts(path, top, notes), regex=regex)
+        return Findings(self._cut(matches, notes, "path, or another query"), " ".join(notes))
+
+    def _find(
+        self, query: str, texts: Iterator[tuple[str, str]], *, regex: bool
+    ) -> list[Match]:
+        if not regex:
+            return find_text(query, texts, self.max_results + 1)
+        everything = list(texts)
+        try:
+            return find_regex(query, everything, self.max_results + 1, within_s=self.search_s)
+        except ValueError as error:
+            problem = f"this is no regular expression: {error}"
+            raise d.BadArguments.at("search_files", [("query", problem)]) from error
+        except TimeoutError as error:
+            raise d.ToolFailed(
+                f"this regular expression takes longer than {self.search_s:g} s; simplify it"
+            ) from error
+        except OSError as error:
+            raise d.ToolFailed("regular expressions do not work here; search for text") from error
+
+    def _texts(self, path: str, top: int, notes: list[str]) -> Iterator[tuple[str, str]]:
+        """The text files at and below `path`, as far as max_scan_bytes goes."""
+        left, left_out = self.max_scan_bytes, 0
+        for name, data in self._contents(path, top, notes, lambda: left):
+            ...

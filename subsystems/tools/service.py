@@ -1,0 +1,87 @@
+"""Tools: a set of them around each driver, and the directory that finds them all."""
+
+from pydantic import JsonValue
+
+from ...kernel.errors import BootError
+from ...kernel.message import Event
+from ...kernel.service import Service, handles, subscribes
+from .driver import ToolDriver
+from .messages import CallTool, FindTools, ListTools, Tool, ToolsChanged, UnknownTool
+
+
+class Toolset(Service, name="tools", driver="tools"):
+    """One set of tools, around one driver; each has an address of its own ("tools.files")."""
+
+    def __init__(self, driver: ToolDriver) -> None:
+        self._driver = driver
+
+    async def start(self) -> None:
+        await self._driver.start()
+
+    async def stop(self) -> None:
+        await self._driver.stop()
+
+    @handles(ListTools)
+    async def list_tools(self, request: ListTools) -> tuple[Tool, ...]:
+        offers = await self._driver.offers()
+        return tuple(Tool(spec=o.spec, effect=o.effect, address=self.address) for o in offers)
+
+    @handles(CallTool)
+    async def call(self, request: CallTool) -> JsonValue:
+        return await self._driver.call(request.name, request.arguments, request.key)
+
+
+class Toolbox(Service, name="toolbox", needs=[ListTools]):
+    """The directory of all tools. It asks every toolset once, until one of them changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Tool] | None = None
+        self._all: tuple[Tool, ...] = ()
+        self._changes = 0
+
+    @handles(FindTools)
+    async def find(self, query: FindTools) -> tuple[Tool, ...]:
+        known = self._known
+        if known is None:
+            known = await self._ask()
+        elif query.names is None:
+            return self._all
+        names = known if query.names is None else sorted(set(query.names))
+        try:
+            return tuple([known[name] for name in names])
+        except KeyError as error:
+            raise UnknownTool.among(error.args[0], known) from None
+
+    async def _ask(self) -> dict[str, Tool]:
+        """Every tool by name, sorted; kept unless a toolset changed meanwhile."""
+        changes = self._changes
+        found: dict[str, Tool] = {}
+        for address in self.addresses(ListTools):
+            for tool in await self.request(ListTools(), to=address):
+                if tool.name in found:
+                    raise _clash(found[tool.name], tool)
+                found[tool.name] = tool
+        known = dict(sorted(found.items()))
+        if changes == self._changes:
+            self._known, self._all = known, tuple(known.values())
+        return known
+
+    @subscribes(ToolsChanged)
+    async def on_tools_changed(self, event: ToolsChanged) -> None:
+        self._forget()
+
+    @subscribes("service.*")
+    async def on_service(self, event: Event) -> None:
+        """A toolset may have come, gone or been replaced."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._changes += 1
+        self._known = None
+
+
+def _clash(one: Tool, other: Tool) -> BootError:
+    return BootError(
+        f"{one.address!r} and {other.address!r} both have a tool named {one.name!r}; "
+        "models know a tool by its name only: rename one, or leave one toolset out"
+    )

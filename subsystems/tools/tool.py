@@ -1,0 +1,218 @@
+"""Python functions as tools: a typed signature becomes a JSON schema, and a call of it a call."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NewType, TypeVar, get_type_hints, overload
+
+from anyio import to_thread
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import from_json, to_json
+
+from ...kernel.message import Effect
+from ..llm.messages import JsonObject, ToolSpec
+from .messages import BadArguments, ToolError, ToolFailed
+
+IdempotencyKey = NewType("IdempotencyKey", str)
+"""A parameter of this type is not the model's to fill: it gets the call's key.
+
+The key is the same when the call is repeated after a crash, so that a shop or a bank can
+recognise an order that it has already.
+"""
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every provider takes as a tool's name
+IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def tool(function: F, /) -> F: ...
+@overload
+def tool(*, effect: Effect = "once") -> Callable[[F], F]: ...
+def tool(function: Any = None, /, *, effect: Effect = "once") -> Any:
+    """Declare a function as a tool; it stays the function it is.
+
+        @tool(effect="none")
+        async def weather(city: Annotated[str, Field(description="a city's name")]) -> str:
+            \"\"\"What the weather is like.\"\"\"
+
+    `effect` says what a retry may do; undeclared it is "once". The arguments' types and the
+    first paragraph of the docstring are what the model sees. A function that is not async
+    runs in a thread. Raises TypeError for an argument without a type.
+    """
+    if function is None:
+        return partial(_declare, effect=effect)
+    return _declare(function, effect=effect)
+
+
+def _declare(function: F, *, effect: Effect) -> F:
+    if next(iter(inspect.signature(function).parameters), "") != "self":
+        FunctionTool(function)  # a method is checked later, when it is bound
+    function.__tool_effect__ = effect  # type: ignore[attr-defined]
+    return function
+
+
+class _Schema(GenerateJsonSchema):
+    """A schema for a model to read: without titles, and without defaults JSON cannot say."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def emit_warning(self, kind: Any, detail: str) -> None:
+        pass
+
+
+class FunctionTool:
+    """A function that can be called with JSON arguments.
+
+    They are checked as JSON is, not as Python: "3" is taken for a number and "2026-05-01" for
+    a date, a number is not taken for text, and an argument the function lacks is an error.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Raises TypeError where the signature does not say all that a schema needs."""
+        self.function = function
+        self.effect: Effect = getattr(function, "__tool_effect__", "once")
+        self.name = _name_of(function)
+        self._positional: list[inspect.Parameter] = []
+        self._keys: list[str] = []
+        self._arguments: list[str] = []
+        fields: dict[str, Any] = {}
+        hints = _hints(self.name, function)
+        for parameter in inspect.signature(function).parameters.values():
+            hint = _checked(self.name, parameter, hints)
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                self._positional.append(parameter)
+            if hint is IdempotencyKey:
+                self._keys.append(parameter.name)
+                continue
+            # The alias frees the names: pydantic's own attributes (`json`, `copy`) are taken.
+            fields[f"argument_{len(fields)}"] = (hint, _field(parameter))
+            self._arguments.append(parameter.name)
+        config = ConfigDict(extra="forbid")
+        self._model = create_model("Arguments", __config__=config, **fields)
+        schema = self._model.model_json_schema(schema_generator=_Schema)
+        schema.pop("title")
+        description = _first_paragraph(function)
+        self.spec = ToolSpec(name=self.name, description=description, parameters=schema)
+
+    async def call(self, arguments: JsonObject, key: str) -> JsonValue:
+        """Check, run, and give the result as JSON. Raises BadArguments or ToolFailed.
+
+        A function in a thread cannot be stopped: a cancelled call leaves a read behind, and
+        waits for anything else to end.
+        """
+        try:
+            named = self._bind(arguments, key)
+            placed = [named.pop(p.name, p.default) for p in self._positional]
+            return _as_json(self.name, await self._run(placed, named))
+        except ToolError:
+            raise
+        except (Exception, SystemExit) as error:  # the driver edge: users' code
+            raise ToolFailed(f"{self.name} failed: {type(error).__name__}: {error}") from error
+
+    def _bind(self, arguments: JsonObject, key: str) -> dict[str, Any]:
+        try:
+            checked = self._model.model_validate_json(json.dumps(arguments))
+        except ValidationError as error:
+            raise BadArguments.at(self.name, _problems(error, arguments)) from error
+        given = checked.model_fields_set  # the others' defaults are the function's own affair
+        values = {
+            name: getattr(checked, field)
+            for name, field in zip(self._arguments, type(checked).model_fields, strict=True)
+            if field in given
+        }
+        return values | dict.fromkeys(self._keys, key)
+
+    async def _run(self, placed: list[Any], named: dict[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(self.function):
+            return await self.function(*placed, **named)
+        work = partial(self.function, *placed, **named)
+        result = await to_thread.run_sync(work, abandon_on_cancel=self.effect == "none")
+        return await result if inspect.isawaitable(result) else result
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", "")
+    if not NAME.fullmatch(name):
+        raise TypeError(
+            f"{function!r} cannot be a tool: a tool is a function whose name has at most 64 "
+            "letters, digits, - and _; write it with def"
+        )
+    return str(name)
+
+
+def _hints(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"tool {name!r}: {error}; define that type above the function") from error
+
+
+def _checked(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
+    """The parameter's type, if a JSON argument can fill it."""
+    where = f"tool {name!r}: argument {parameter.name!r}"
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise TypeError(f"tool {name!r}: {parameter} has no schema; name each argument")
+    if parameter.name == "self" and "self" not in hints:
+        raise TypeError(f"tool {name!r} is a method; pass it bound, as thing.{name}")
+    if parameter.name not in hints:
+        raise TypeError(f"{where} has no type; write for example {parameter.name}: str")
+    hint = hints[parameter.name]
+    try:
+        if hint is not IdempotencyKey:
+            TypeAdapter(hint).json_schema(schema_generator=_Schema)
+    except PydanticUserError as error:
+        raise TypeError(f"{where} has a type that JSON cannot fill: {hint!r}") from error
+    return hint
+
+
+def _field(parameter: inspect.Parameter) -> Any:
+    if parameter.default is parameter.empty:
+        return Field(alias=parameter.name)
+    return Field(parameter.default, alias=parameter.name)
+
+
+def _first_paragraph(function: Callable[..., Any]) -> str:
+    return " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
+
+
+def _problems(error: ValidationError, arguments: JsonObject) -> Iterator[tuple[str, str]]:
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        steps, lost = problem["loc"], problem["type"] == "missing"
+        path = _path(steps[:-1], arguments) + _step(steps[-1]) if lost else _path(steps, arguments)
+        yield path.removeprefix(".") or "arguments", problem["msg"]
+
+
+def _path(steps: tuple[int | str, ...], value: Any) -> str:
+    """Where in the arguments. A step that is not there names a branch of a union: no place."""
+    path = ""
+    for step in steps:
+        if isinstance(value, list) and isinstance(step, int) or _has(value, step):
+            path += _step(step)
+            value = value[step]
+    return path
+
+
+def _has(value: Any, step: int | str) -> bool:
+    return isinstance(value, dict) and step in value
+
+
+def _step(step: int | str) -> str:
+    plain = isinstance(step, str) and IDENTIFIER.fullmatch(step)
+    return f".{step}" if plain else f"[{json.dumps(step)}]"
+
+
+def _as_json(name: str, value: Any) -> JsonValue:
+    try:
+        result: JsonValue = from_json(to_json(value, inf_nan_mode="strings"))
+    except ValueError as error:
+        raise ToolFailed(
+            f"{name} returned a {type(value).__name__} that is not JSON: {error}"
+        ) from error
+    return result
