@@ -47,9 +47,7 @@ def find_regex(
     return [(name, number, line) for name, number, line in told["found"]]
 
 
-def _find(
-    look: Callable[[str], int], texts: Iterable[tuple[str, str]], limit: int
-) -> list[Match]:
+def _find(look: Callable[[str], int], texts: Iterable[tuple[str, str]], limit: int) -> list[Match]:
     found = (
         (name, number, _clip(line, at))
         for name, text in texts

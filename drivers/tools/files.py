@@ -1,25 +1,23 @@
 """Reading the files below one directory: read, list, search."""
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Annotated
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 from anyio import to_thread
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...subsystems.tools import driver as d
-from ._files_jail import DEPTH, REGULAR, Jail
+from ._files_jail import Jail
 from ._files_match import Match, find_regex, find_text
+from ._files_walk import Walk, as_text, head, is_directory
 
-SKIPPED = frozenset({"CVS", "_darcs", "__pycache__", "node_modules"})
-"""Passed over as hidden files are: what programs put there, nobody looks for."""
-
-LOOKED_AT = 100_000
-"""How many files one list or search looks at before it says that it stopped."""
+T = TypeVar("T")
 
 Below = Annotated[str, Field(description="relative to the root of the workspace")]
 Line = Annotated[int, Field(ge=1, description="the first line to read")]
@@ -66,8 +64,9 @@ class Files:
     _tools: dict[str, d.FunctionTool] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        tools = map(d.FunctionTool, (self.read_file, self.list_files, self.search_files))
-        self._tools = {tool.name: tool for tool in tools}
+        for function in (self.read_file, self.list_files, self.search_files):
+            tool = d.FunctionTool(function)
+            self._tools[tool.name] = tool
 
     async def start(self) -> None:
         """Open the root. Raises ConfigError."""
@@ -101,10 +100,10 @@ class Files:
         """Read a text file, or a part of it by lines."""
         whole = start_line == 1 and max_lines is None
         with self._jail.open(path) as descriptor:
-            if _is_directory(descriptor):
+            if is_directory(descriptor):
                 raise d.ToolFailed(f"{path!r} is a directory; list_files shows what is in it")
             size = os.fstat(descriptor).st_size
-            data = _head(descriptor, self.max_bytes if whole else self.max_scan_bytes)
+            data = head(descriptor, self.max_bytes if whole else self.max_scan_bytes)
         if not whole:
             data = self._part(path, data, start_line, max_lines)
         elif len(data) > self.max_bytes:
@@ -112,7 +111,7 @@ class Files:
                 f"{path!r} has {max(size, len(data)):,} bytes and the limit is "
                 f"{self.max_bytes:,}; read a part of it with start_line and max_lines"
             )
-        text = _text(data)
+        text = as_text(data)
         if text is None:
             raise d.ToolFailed(f"{path!r} is not text in UTF-8; only text can be read")
         return text
@@ -138,35 +137,30 @@ class Files:
 
     @d.tool(effect="none")
     def list_files(self, path: Below = ".", pattern: Pattern = None) -> Listing:
-        """List the files of a directory and of all directories in it, by path."""
-        notes: list[str] = []
-        with self._jail.open(path) as top:
-            if not _is_directory(top):
+        """List the files of a directory and of all directories in it."""
+        with self._walk(path) as walk:
+            if not walk.has_directory:
                 raise d.ToolFailed(f"{path!r} is a file; read_file reads it")
-            found = []
-            for name, _, _ in self._walk(path, top, notes):
-                if pattern is None or _matches(name, pattern):
-                    found.append(name)
-                if len(found) > self.max_results:
-                    break
-        return Listing(self._cut(found, notes, "path or pattern"), " ".join(notes))
+            paths = (found for found, _, _ in walk.files())
+            found = list(islice((p for p in paths if _matches(p, pattern)), self.max_results + 1))
+        return Listing(*self._cut(found, walk, "path or pattern"))
 
     @d.tool(effect="none")
     def search_files(self, query: Query, path: Below = ".", regex: Regex = False) -> Findings:
-        """Find lines in text files: where they are, the line's number, the line itself."""
-        notes: list[str] = []
-        with self._jail.open(path) as top:
-            matches = self._find(query, self._texts(path, top, notes), regex=regex)
-        return Findings(self._cut(matches, notes, "path, or another query"), " ".join(notes))
+        """Find lines of text: in which file, the line's number, the line itself."""
+        if "\n" in query:
+            problem = "it is looked for in one line at a time and cannot hold a line break"
+            raise d.BadArguments.at("search_files", [("query", problem)])
+        with self._walk(path) as walk:
+            texts = walk.texts(self.max_scan_bytes)
+            find = self._find_regex if regex else find_text
+            found = find(query, texts, self.max_results + 1)
+        return Findings(*self._cut(found, walk, "path, or with another query"))
 
-    def _find(
-        self, query: str, texts: Iterator[tuple[str, str]], *, regex: bool
-    ) -> list[Match]:
-        if not regex:
-            return find_text(query, texts, self.max_results + 1)
+    def _find_regex(self, query: str, texts: Iterable[tuple[str, str]], limit: int) -> list[Match]:
         everything = list(texts)
         try:
-            return find_regex(query, everything, self.max_results + 1, within_s=self.search_s)
+            return find_regex(query, everything, limit, within_s=self.search_s)
         except ValueError as error:
             problem = f"this is no regular expression: {error}"
             raise d.BadArguments.at("search_files", [("query", problem)]) from error
@@ -177,8 +171,29 @@ class Files:
         except OSError as error:
             raise d.ToolFailed("regular expressions do not work here; search for text") from error
 
-    def _texts(self, path: str, top: int, notes: list[str]) -> Iterator[tuple[str, str]]:
-        """The text files at and below `path`, as far as max_scan_bytes goes."""
-        left, left_out = self.max_scan_bytes, 0
-        for name, data in self._contents(path, top, notes, lambda: left):
-            ...
+    @contextmanager
+    def _walk(self, path: str) -> Iterator[Walk]:
+        with self._jail.open(path) as top:
+            yield Walk(top, self._jail.parts(path), hidden=self.hidden)
+
+    def _cut(self, found: list[T], walk: Walk, narrower: str) -> tuple[list[T], str]:
+        if len(found) > self.max_results:
+            walk.notes.append(f"These are the first {self.max_results}; narrow it with {narrower}.")
+        return found[: self.max_results], " ".join(walk.notes)
+
+
+def _matches(path: str, pattern: str | None) -> bool:
+    """Does the pattern fit the path or the name? `**/` at its start means at any depth."""
+    if pattern is None:
+        return True
+    name, anywhere = path.rpartition("/")[2], pattern.removeprefix("**/")
+    return any(fnmatchcase(text, p) for text in (path, name) for p in (pattern, anywhere))
+
+
+def _after(data: bytes, lines: int, at: int) -> int:
+    """Where the line begins that comes so many lines after the one at `at`, or the end."""
+    for _ in range(lines):
+        at = data.find(b"\n", at) + 1
+        if not at:
+            return len(data)
+    return at

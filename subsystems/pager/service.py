@@ -2,7 +2,6 @@
 
 import json
 
-
 from ...kernel.events import ServiceSwapped
 from ...kernel.service import Service, handles, subscribes
 from ..llm.messages import ChatMessage, Completion, Count, Describe
@@ -55,7 +54,7 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
 
     async def _page_in(self, pid: Pid) -> _Resident:
         """Read what was committed since the last time."""
-        resident = self._resident[pid] = self._resident.pop(pid, None) or _Resident()
+        resident = self._resident[pid] = self._resident.pop(pid, _Resident())
         if len(self._resident) > self._most:
             del self._resident[next(iter(self._resident))]
         start = len(resident.pages)
@@ -79,9 +78,7 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
             return ChatMessage(
                 role="assistant", text=completion.text, tool_calls=completion.tool_calls
             )
-        return ChatMessage(
-            role=page.role, text=plain(entry.body), tool_call_id=page.tool_call_id
-        )
+        return ChatMessage(role=page.role, text=plain(entry.body), tool_call_id=page.tool_call_id)
 
     async def _fit(
         self,

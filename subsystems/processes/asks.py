@@ -2,8 +2,8 @@
 
 import asyncio
 
-from ...kernel.service import Service, handles
 from ...kernel.errors import KernelError
+from ...kernel.service import Service, handles
 from .messages import Answer, Ask, Asked, ListQuestions, Question
 
 

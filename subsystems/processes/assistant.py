@@ -38,7 +38,9 @@ class Assistant(Program[str], name="assistant", version="1"):
         if not reply.tool_calls:
             return Exit(reply.text)
         if self.steps + 1 >= self.max_steps:
-            raise StepLimit(f"not done after {self.max_steps} steps; raise max_steps if it may take more")
+            raise StepLimit(
+                f"not done after {self.max_steps} steps; raise max_steps if it may take more"
+            )
         await process.parallel(*(process.attempt(call) for call in reply.tool_calls))
         return self.next(steps=self.steps + 1)
 

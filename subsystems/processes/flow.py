@@ -62,18 +62,18 @@ async def race(process: "Process", key: Key, work: Sequence[Work[T]]) -> T:
         _close(work)
     if error is not None:
         raise error
-    return result
+    return result[0]
 
 
-async def _first(key: Key, work: Sequence[Work[T]]) -> tuple[int, Any, Exception | None]:
-    ended: list[tuple[int, Any, Exception | None]] = []
+async def _first(key: Key, work: Sequence[Work[T]]) -> tuple[int, list[T], Exception | None]:
+    ended: list[tuple[int, list[T], Exception | None]] = []
 
     async def run(number: int, arm: Work[T]) -> None:
         with on_branch(f"{key}.{number}."):
             try:
-                ended.append((number, await arm, None))
+                ended.append((number, [await arm], None))
             except Exception as error:  # noqa: BLE001 - the caller raises it if this arm won
-                ended.append((number, None, error))
+                ended.append((number, [], error))
             arms.cancel_scope.cancel()
 
     async with anyio.create_task_group() as arms:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from ..llm.messages import Delta
-from ..storage.messages import ProcessRecord, State
+from ..storage.messages import Key, ProcessRecord, State
 from .stream import DeltaStream
 
 T = TypeVar("T")
@@ -16,8 +16,8 @@ class Live:
     """The task that runs a process, and what others must know of it."""
 
     __slots__ = (
+        "bells",
         "fresh",
-        "letters",
         "record",
         "sealed",
         "since",
@@ -36,8 +36,8 @@ class Live:
         self.task: asyncio.Task[Any] | None = None
         self.waits_in = ""  # the syscall it is blocked in, and since when
         self.since = 0.0
-        self.letters: list[asyncio.Future[None]] | None = None  # branches that wait for one
-        self.taking: set[int] | None = None  # letters that branches hold, not yet committed
+        self.bells: list[asyncio.Future[None]] | None = None  # of branches that wait for letters
+        self.taking: dict[Key, int] | None = None  # letters that syscalls hold, not yet committed
         self.streams: list[weakref.ref[DeltaStream]] | None = None
 
     async def wait(self, kind: str, work: Awaitable[T]) -> T:
@@ -48,11 +48,13 @@ class Live:
         finally:
             self.waits_in = ""
 
-    async def ring(self) -> None:
-        """Wait until a letter arrives."""
-        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.letters = [*(self.letters or ()), bell]
-        await bell
+    def bell(self) -> "asyncio.Future[None]":
+        """Rings when a letter arrives; meanwhile the process waits in receive."""
+        loop = asyncio.get_running_loop()
+        self.waits_in, self.since = "receive", loop.time()
+        bell = loop.create_future()
+        self.bells = [*(self.bells or ()), bell]
+        return bell
 
     def cut(self, verdict: State, *, sealed: bool) -> None:
         """Interrupt the program. Sealed, it cannot say anything more."""
@@ -62,7 +64,7 @@ class Live:
 
     def wake(self) -> None:
         """A letter has arrived."""
-        bells, self.letters = self.letters, None
+        bells, self.bells = self.bells, None
         for bell in bells or ():
             if not bell.done():
                 bell.set_result(None)

@@ -17,6 +17,7 @@ from ..storage.messages import (
     AddMemory,
     AddPage,
     Entry,
+    Fenced,
     Key,
     Memory,
     Page,
@@ -31,12 +32,21 @@ from ..storage.messages import (
 )
 from ..tools.messages import CallTool, FindTools, ToolError
 from . import flow
-from .messages import Ask, Kill, Origin, Signal, SyscallBegan, SyscallDone
+from .messages import (
+    Ask,
+    Kill,
+    Origin,
+    ProgramDiverged,
+    Signal,
+    SyscallBegan,
+    SyscallDone,
+)
 from .syscall import Branch, Suspended, branch, check, fingerprint, freeze, thaw
 
 if TYPE_CHECKING:
     from .program import Invocation, ProcessRef, Program
-    from .service import Live, Processes
+    from .live import Live
+    from .service import Processes
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -50,6 +60,10 @@ _MEMORIES = TypeAdapter(tuple[Memory, ...])
 
 def _no_effects(error: Exception) -> tuple[Write, ...]:
     return ()
+
+
+UNJOURNALED = (Fenced, ProgramDiverged)
+"""No outcomes: after these the process says nothing more here."""
 
 
 class BadReply(KernelError):
@@ -143,9 +157,7 @@ class Process:
             offered = await self._offered(tools)
             new = () if prompt is None else (Page(role="user", text=prompt),)
             rendered = await self._service.request(
-                Render(
-                    pid=self.pid, model=model, new=new, tools=offered, reserve=max_tokens or 0
-                )
+                Render(pid=self.pid, model=model, new=new, tools=offered, reserve=max_tokens or 0)
             )
             completion = await self._service.request(
                 Complete(
@@ -251,7 +263,10 @@ class Process:
             recall = Recall(tenant=self.tenant, query=query, tags=tuple(tags), limit=limit)
             return await self._service.request(recall), ()
 
-        return await self._syscall("recall", (query, tuple(tags), limit), work, _MEMORIES)
+        found: tuple[Memory, ...] = await self._syscall(
+            "recall", (query, tuple(tags), limit), work, _MEMORIES
+        )
+        return found
 
     # Other processes
 
@@ -322,13 +337,17 @@ class Process:
         await self._syscall("send", (pid, body), work)
         await self._service.deliver(pid)
 
-    async def receive(self) -> Any:
+    def receive(self) -> Coroutine[Any, Any, Any]:
         """The next letter of this process's mailbox, in order; waits for one."""
+        return self._syscall("receive", None, self._receive)
 
-        return await self._syscall("receive", None, self._next_letter)
-
-    async def _next_letter(self, origin: Origin) -> Outcome:
-        letter = await self._service.next_letter(self._live)
+    async def _receive(self, origin: Origin) -> Outcome:
+        while (letter := await self._service.next_letter(self._live, origin.key)) is None:
+            bell = self._live.bell()
+            try:
+                await bell
+            finally:
+                self._live.waits_in = ""
         return letter.body, (TakeLetter(number=letter.number),)
 
     async def ask(self, text: str, *, choices: Sequence[str] = ()) -> str:
@@ -430,9 +449,7 @@ class Process:
             fingerprint=mark,
         )
 
-    async def settle(
-        self, origin: Origin, body: str, *writes: Write, failed: bool = False
-    ) -> None:
+    async def settle(self, origin: Origin, body: str, *writes: Write, failed: bool = False) -> None:
         """One commit: the outcome and its effects."""
         outcome = Settle(
             key=origin.key,
@@ -455,64 +472,57 @@ class Process:
         failed: Callable[[Exception], tuple[Write, ...]] = _no_effects,
     ) -> Any:
         """Answer from the log, or do the work and commit how it came out."""
-        place = branch.get()
+        place, entry = branch.get(), None
         key = self._take(place, kind)
         try:
             mark = fingerprint(kind, said)
             entry = self.known(key, kind, mark)
             if entry is None:
                 origin = self.origin(key, kind, mark)
-                value, writes = await self._perform(origin, work, failed)
+                bus = self._service.bus
+                if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
+                    work = self._watched(work)
+                value, writes = await work(origin)
                 body = _write(value)
                 await self.settle(origin, body, *writes)
                 return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
             if entry.failed:
                 raise thaw(entry.body)
             return _read(reply, entry.body)
+        except (KernelError, TimeoutError) as error:
+            if self._live.sealed or self._service.ending:
+                raise Suspended from error
+            if entry is None and not isinstance(error, UNJOURNALED):
+                await self.settle(origin, freeze(error), *failed(error), failed=True)
+            raise
         except BaseException as cut:
             if self._live.sealed and not isinstance(cut, Suspended):
                 raise Suspended from cut
             raise
         finally:
             place.free()
+            if self._live.taking:  # committed with its letter, or free for others again
+                self._live.taking.pop(key, None)
 
-    def _perform(
-        self,
-        origin: Origin,
-        work: Callable[[Origin], Awaitable[Outcome]],
-        failed: Callable[[Exception], tuple[Write, ...]],
-    ) -> Awaitable[Outcome]:
-        """The work itself; its error is an outcome too."""
-        bus = self._service.bus
-        if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
-            return self._watched(origin, self._attempted(origin, work, failed))
-        return self._attempted(origin, work, failed)
+    def _watched(
+        self, work: Callable[[Origin], Awaitable[Outcome]]
+    ) -> Callable[[Origin], Awaitable[Outcome]]:
+        """The same work, with somebody listening."""
+        service = self._service
 
-    async def _attempted(
-        self,
-        origin: Origin,
-        work: Callable[[Origin], Awaitable[Outcome]],
-        failed: Callable[[Exception], tuple[Write, ...]],
-    ) -> Outcome:
-        try:
-            return await work(origin)
-        except (KernelError, TimeoutError) as error:
-            if self._live.sealed or self._service.ending:
-                raise Suspended from error
-            await self.settle(origin, freeze(error), *failed(error), failed=True)
-            raise
+        async def watched(origin: Origin) -> Outcome:
+            failure = None
+            await service.publish(SyscallBegan(pid=self.pid, key=origin.key, kind=origin.kind))
+            began = service.bus.time()
+            try:
+                return await work(origin)
+            except Exception as error:
+                failure = error
+                raise
+            finally:
+                await self._tell(origin, failure, service.bus.time() - began)
 
-    async def _watched(self, origin: Origin, attempt: Awaitable[Outcome]) -> Outcome:
-        service, failure = self._service, None
-        await service.publish(SyscallBegan(pid=self.pid, key=origin.key, kind=origin.kind))
-        began = service.bus.time()
-        try:
-            return await attempt
-        except Exception as error:
-            failure = error
-            raise
-        finally:
-            await self._tell(origin, failure, service.bus.time() - began)
+        return watched
 
     async def _tell(self, origin: Origin, failure: Exception | None, seconds: float) -> None:
         done = SyscallDone(

@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from ...kernel.message import R, Request
 from ..llm.messages import Delta
 from ..storage.messages import Pid, ProcessClass, ProcessRecord
-from .messages import Inspect, Kill, OpenStream, ProcessFailed, ProcessStatus, Send, Signal
+from .messages import Inspect, Kill, OpenStream, ProcessFailed, ProcessStatus, Send, Signal, Wait
 from .messages import Spawn as SpawnProcess
-from .messages import Wait
 from .process import Process
 
 __all__ = ["Exit", "Invocation", "Process", "ProcessRef", "Program", "attach", "program", "spawn"]
@@ -67,12 +66,12 @@ class Invocation(Generic[T]):
 class Program(BaseModel, Generic[T]):
     """A program of many steps. Its fields are its state; between steps it is only data.
 
-        class Countdown(Program[str], name="countdown", version="1"):
-            left: int
+    class Countdown(Program[str], name="countdown", version="1"):
+        left: int
 
-            async def step(self, process: Process) -> Self | Exit[str]:
-                await process.sleep(1)
-                return self.next(left=self.left - 1) if self.left else Exit("lift-off")
+        async def step(self, process: Process) -> Self | Exit[str]:
+            await process.sleep(1)
+            return self.next(left=self.left - 1) if self.left else Exit("lift-off")
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,8 +80,7 @@ class Program(BaseModel, Generic[T]):
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str = "", version: str = "1", **_: Any) -> None:
         if cls.__pydantic_generic_metadata__["origin"] is None:
-            bases = [b.__pydantic_generic_metadata__["args"] for b in cls.__bases__[:1]]
-            result = bases[0][0] if bases and bases[0] else Any
+            result = _result_type(cls.__bases__[0])
             cls.definition = Definition(
                 name or cls.__name__.lower(), version, cls, result, _step_of_class
             )
@@ -97,6 +95,12 @@ class Program(BaseModel, Generic[T]):
     def next(self, **changes: Any) -> Self:
         """The same state with changes, checked."""
         return type(self).model_validate({**dict(self), **changes})
+
+
+def _result_type(base: type) -> Any:
+    """The T of Program[T]."""
+    arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args")
+    return arguments[0] if arguments else Any
 
 
 async def _step_of_class(process: Process, state: Program[Any]) -> Program[Any] | Exit[Any]:
@@ -117,8 +121,9 @@ class FunctionProgram(Definition[T], Generic[P, T]):
         result = typing.get_type_hints(function, include_extras=True).get("return", Any)
         super().__init__(name, version, arguments, result, self._run, single=True)
 
-    def _run(self, process: Process, state: Any) -> Awaitable[T]:
-        return self.function(process, **dict(state))
+    def _run(self, process: Process, state: BaseModel) -> Awaitable[T]:
+        run: Callable[..., Awaitable[T]] = self.function
+        return run(process, **dict(state))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Invocation[T]:
         bound = self.signature.bind(None, *args, **kwargs)
@@ -162,8 +167,8 @@ def program(*, name: str | None = None, version: str = "1") -> _Decorator: ...
 def program(function: Any = None, /, *, name: str | None = None, version: str = "1") -> Any:
     """Make an async function a program. Change `version` when old processes must not resume.
 
-        @program
-        async def brief(self: Process, topic: str) -> str: ...
+    @program
+    async def brief(self: Process, topic: str) -> str: ...
     """
 
     def declare(function: Any) -> FunctionProgram[Any, Any]:

@@ -360,17 +360,15 @@ class Processes(
         else:
             await self.resume(pid)
 
-    async def next_letter(self, live: Live) -> Letter:
+    async def next_letter(self, live: Live, key: Key) -> Letter | None:
         """The oldest letter that no other branch of the process is taking."""
-        pid = live.record.pid
-        while True:
-            taking = live.taking = live.taking if live.taking is not None else set()
-            letters = await self.request(ReadLetters(pid=pid, limit=len(taking) + 1))
-            for letter in letters:
-                if letter.number not in taking:
-                    taking.add(letter.number)
-                    return letter
-            await live.wait("receive", live.ring())
+        held = live.taking or {}
+        letters = await self.request(ReadLetters(pid=live.record.pid, limit=len(held) + 1))
+        for letter in letters:
+            if letter.number not in (live.taking or {}).values():
+                live.taking = {**(live.taking or {}), key: letter.number}
+                return letter
+        return None
 
     # Signals
 

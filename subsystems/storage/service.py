@@ -46,9 +46,7 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
         return await self._driver.read(query)
 
     @handles(words.FindProcesses)
-    async def find_processes(
-        self, query: words.FindProcesses
-    ) -> tuple[words.ProcessRecord, ...]:
+    async def find_processes(self, query: words.FindProcesses) -> tuple[words.ProcessRecord, ...]:
         return await self._driver.read(query)
 
     @handles(words.FindMemories)

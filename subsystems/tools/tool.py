@@ -120,7 +120,8 @@ class FunctionTool:
         try:
             checked = self._model.model_validate_json(json.dumps(arguments))
         except ValidationError as error:
-            raise BadArguments.at(self.name, _problems(error, arguments)) from error
+            problems = _problems(error, arguments, self._arguments)
+            raise BadArguments.at(self.name, problems) from error
         given = checked.model_fields_set  # the others' defaults are the function's own affair
         values = {
             name: getattr(checked, field)
@@ -182,25 +183,27 @@ def _first_paragraph(function: Callable[..., Any]) -> str:
     return " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
 
 
-def _problems(error: ValidationError, arguments: JsonObject) -> Iterator[tuple[str, str]]:
+def _problems(
+    error: ValidationError, arguments: JsonObject, known: list[str]
+) -> Iterator[tuple[str, str]]:
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        steps, lost = problem["loc"], problem["type"] == "missing"
-        path = _path(steps[:-1], arguments) + _step(steps[-1]) if lost else _path(steps, arguments)
-        yield path.removeprefix(".") or "arguments", problem["msg"]
+        steps, kind, what = problem["loc"], problem["type"], problem["msg"]
+        lost = steps[-1:] if kind == "missing" else ()
+        path = _path(steps, arguments) + "".join(map(_step, lost))
+        if kind == "extra_forbidden" and len(steps) == 1:
+            what = f"no such argument; there are: {', '.join(known) or 'none'}"
+        yield path.removeprefix(".") or "arguments", what
 
 
 def _path(steps: tuple[int | str, ...], value: Any) -> str:
     """Where in the arguments. A step that is not there names a branch of a union: no place."""
     path = ""
     for step in steps:
-        if isinstance(value, list) and isinstance(step, int) or _has(value, step):
+        listed = isinstance(value, list) and isinstance(step, int)
+        if listed or (isinstance(value, dict) and step in value):
             path += _step(step)
             value = value[step]
     return path
-
-
-def _has(value: Any, step: int | str) -> bool:
-    return isinstance(value, dict) and step in value
 
 
 def _step(step: int | str) -> str:
