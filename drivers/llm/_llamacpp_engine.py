@@ -161,10 +161,11 @@ class Stream:
         """Cut the generation and wait, also when cancelled, until the thread has ended."""
         self._cut = True
         self._room.release()
-        with anyio.move_on_after(END_S, shield=True):
-            await self._ended.wait()
-            self._siblings.discard(self)
-        self._receiver.close()
+        try:
+            with anyio.move_on_after(END_S, shield=True):
+                await self._ended.wait()
+        finally:
+            self._receiver.close()
 
     def _run(self) -> None:
         try:
@@ -188,6 +189,7 @@ class Stream:
 
     def _end(self) -> None:
         self._sender.close()
+        self._siblings.discard(self)
         self._ended.set()
 
 

@@ -1,10 +1,8 @@
 """A real language model in this process, through llama.cpp. Works offline."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...subsystems.llm.driver import (
     BadPrompt,
@@ -12,20 +10,17 @@ from ...subsystems.llm.driver import (
     Complete,
     Completion,
     Emit,
-    Finish,
     Meter,
     ModelCard,
-    ModelError,
     ModelUnavailable,
-    PromptTooLong,
     Report,
     ToolSpec,
-    Usage,
     Weights,
 )
 from . import weights
 from ._llamacpp_engine import Chunk, Engine, Setup
-from ._llamacpp_prompt import cut_answer, next_call_id, parse, render, reply_schema
+from ._llamacpp_prompt import render, reply_schema
+from ._llamacpp_reply import Reply, translated
 
 SMALL = (
     "A model of 135 million parameters: it answers short questions about a text and keeps a "
@@ -33,8 +28,6 @@ SMALL = (
     "For more, name a bigger GGUF file with `--model`."
 )
 OWN = "Tools are offered in the prompt and the reply is held to a JSON schema."
-
-CLOSERS = ("}", "]", '"')
 
 STREAMED: Chunk = {
     "stream": True,
@@ -123,7 +116,7 @@ class LlamaCpp:
             "/v1/chat/completions/input_tokens", {"messages": render(messages, tools)}
         )
         if "error" in said:
-            raise _translated(said["error"])
+            raise translated(said["error"])
         return int(said["input_tokens"])
 
     def weights(self) -> tuple[Weights, ...]:
@@ -172,69 +165,6 @@ class LlamaCpp:
         return body
 
 
-class Reply:
-    """A reply as it comes in; keeps the meter at what was used so far.
-
-    A JSON reply is whole at its last bracket: llama.cpp's grammar lets a small model go on
-    with up to 22 tokens of white space.
-    """
-
-    def __init__(self, meter: Meter, *, is_json: bool) -> None:
-        self.is_whole = False
-        self._meter = meter
-        self._is_json = is_json
-        self._metered = Usage(prompt=0, completion=0)
-        self._pieces: list[str] = []
-        self._finish: Finish | None = None
-
-    def take(self, chunk: Chunk) -> str:
-        """The text in this chunk; raises what llama.cpp says went wrong."""
-        if "error" in chunk:
-            raise _translated(chunk["error"])
-        self._measure(chunk)
-        choices = chunk.get("choices")
-        if not choices:
-            return ""
-        self._finish = choices[0]["finish_reason"] or self._finish
-        piece: str = choices[0]["delta"].get("content") or ""
-        self._pieces.append(piece)
-        if self._is_json and piece.endswith(CLOSERS) and _is_valid("".join(self._pieces)):
-            self.is_whole, self._finish = True, "stop"
-        return piece
-
-    def completion(self, model: str) -> Completion:
-        """The reply as it was said."""
-        if self._finish is None:
-            raise ModelUnavailable("llama.cpp ended the reply before its end")
-        return Completion(
-            text="".join(self._pieces), finish=self._finish, usage=self._metered, model=model
-        )
-
-    def completion_with_tools(self, model: str, ask: Complete) -> Completion:
-        """The reply taken apart: the answer's text, or the call."""
-        said = self.completion(model)
-        if said.finish == "length":
-            return said.model_copy(update={"text": _until(cut_answer(said.text), ask)})
-        text, calls = parse(said.text, call_id=next_call_id(ask.messages))
-        finish = "tool_calls" if calls else said.finish
-        return said.model_copy(
-            update={"text": _until(text, ask), "tool_calls": calls, "finish": finish}
-        )
-
-    def _measure(self, chunk: Chunk) -> None:
-        if timings := chunk.get("timings"):
-            cached, read = timings["cache_n"], timings["prompt_n"]
-            self._settle(
-                Usage(prompt=cached + read, completion=timings["predicted_n"], cached=cached)
-            )
-
-    def _settle(self, used: Usage) -> None:
-        before, self._metered = self._metered, used
-        self._meter.add("llm.prompt_tokens", used.prompt - before.prompt)
-        self._meter.add("llm.cached_tokens", used.cached - before.cached)
-        self._meter.add("llm.completion_tokens", used.completion - before.completion)
-
-
 def _check(ask: Complete) -> None:
     if ask.tools and ask.json_schema is not None:
         raise BadPrompt("tools and json_schema exclude each other: leave one out")
@@ -248,27 +178,5 @@ def _is_held(ask: Complete) -> bool:
     return bool(ask.tools) or ask.json_schema is not None
 
 
-def _is_valid(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _until(text: str, ask: Complete) -> str:
-    """The text up to the first stop text."""
-    return text[
-        : min((text.find(stop) for stop in ask.sampling.stop if stop in text), default=None)
-    ]
-
-
 def _chosen(asked: float | None, default: float) -> float:
     return default if asked is None else asked
-
-
-def _translated(error: dict[str, Any]) -> ModelError:
-    if error.get("type") == "exceed_context_size_error":
-        return PromptTooLong(tokens=error["n_prompt_tokens"], window=error["n_ctx"])
-    message = f"llama.cpp: {error.get('message')}"
-    return BadPrompt(message) if error.get("code") == 400 else ModelUnavailable(message)

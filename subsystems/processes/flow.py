@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from ..storage.messages import Key
-from .syscall import fingerprint, on_branch
+from .syscall import Suspended, fingerprint, on_branch
 
 if TYPE_CHECKING:
     from .process import Process
@@ -26,13 +26,13 @@ async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
         with on_branch(f"{key}.0."):
             return [await work[0]]
     results: dict[int, T] = {}
-    errors: list[Exception] = []
+    errors: list[Exception | Suspended] = []
 
     async def run(number: int, arm: Work[T]) -> None:
         with on_branch(f"{key}.{number}."):
             try:
                 results[number] = await arm
-            except Exception as error:  # noqa: BLE001 - raised below, without a group around it
+            except (Exception, Suspended) as error:  # noqa: BLE001 - raised below, ungrouped
                 errors.append(error)
                 arms.cancel_scope.cancel()
 
@@ -43,7 +43,7 @@ async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
     finally:
         _close(work)
     if errors:
-        raise errors[0]
+        raise next((e for e in errors if isinstance(e, Suspended)), errors[0])
     return [results[number] for number in range(len(work))]
 
 
@@ -57,6 +57,8 @@ async def race(process: "Process", key: Key, work: Sequence[Work[T]]) -> T:
             with on_branch(f"{key}.{winner}."):
                 return await work[winner]
         winner, result, error = await _first(key, work)
+        if isinstance(error, Suspended):
+            raise error
         await process.settle(process.origin(key, "race", mark), str(winner))
     finally:
         _close(work)
@@ -65,14 +67,16 @@ async def race(process: "Process", key: Key, work: Sequence[Work[T]]) -> T:
     return result[0]
 
 
-async def _first(key: Key, work: Sequence[Work[T]]) -> tuple[int, list[T], Exception | None]:
-    ended: list[tuple[int, list[T], Exception | None]] = []
+async def _first(
+    key: Key, work: Sequence[Work[T]]
+) -> tuple[int, list[T], Exception | Suspended | None]:
+    ended: list[tuple[int, list[T], Exception | Suspended | None]] = []
 
     async def run(number: int, arm: Work[T]) -> None:
         with on_branch(f"{key}.{number}."):
             try:
                 ended.append((number, [await arm], None))
-            except Exception as error:  # noqa: BLE001 - the caller raises it if this arm won
+            except (Exception, Suspended) as error:  # noqa: BLE001 - raised if this arm won
                 ended.append((number, [], error))
             arms.cancel_scope.cancel()
 
@@ -91,6 +95,7 @@ async def timeout(process: "Process", key: Key, seconds: float, work: Work[T]) -
         if entry is not None and entry.body == "true":
             raise TimeoutError(late)
         with (
+            process.busy(),  # a clock is running: the process must stay in memory
             anyio.move_on_after(seconds if entry is None else None) as scope,
             on_branch(f"{key}.0."),
         ):

@@ -10,6 +10,8 @@ from ..storage.messages import Key, ProcessRecord, State
 from .stream import DeltaStream
 
 T = TypeVar("T")
+PARKABLE = frozenset({"receive", "wait"})
+"""Waits that a process may spend outside of memory."""
 
 
 class Live:
@@ -18,6 +20,7 @@ class Live:
     __slots__ = (
         "bells",
         "fresh",
+        "open",
         "record",
         "sealed",
         "since",
@@ -25,6 +28,7 @@ class Live:
         "taking",
         "task",
         "verdict",
+        "waiting",
         "waits_in",
     )
 
@@ -34,25 +38,38 @@ class Live:
         self.sealed = False  # nothing more is journaled: it is being parked or killed
         self.verdict: State | None = None  # what a signal has made of it
         self.task: asyncio.Task[Any] | None = None
-        self.waits_in = ""  # the syscall it is blocked in, and since when
+        self.open = 0  # syscalls under way, on all branches
+        self.waiting = 0  # those of them that may wait outside of memory
+        self.waits_in = ""  # the syscall it has blocked in last, and since when
         self.since = 0.0
         self.bells: list[asyncio.Future[None]] | None = None  # of branches that wait for letters
         self.taking: dict[Key, int] | None = None  # letters that syscalls hold, not yet committed
         self.streams: list[weakref.ref[DeltaStream]] | None = None
 
-    async def wait(self, kind: str, work: Awaitable[T]) -> T:
-        """Await something long; in some kinds of waits the process may be parked meanwhile."""
+    def idle_since(self, moment: float) -> bool:
+        """Has it, on all its branches, only waited for others since then?"""
+        return 0 < self.open == self.waiting and self.since <= moment
+
+    def block(self, kind: str) -> None:
+        """A syscall begins to wait for somebody else."""
         self.waits_in, self.since = kind, asyncio.get_running_loop().time()
+        self.waiting += kind in PARKABLE
+
+    def unblock(self, kind: str) -> None:
+        self.waits_in = ""
+        self.waiting -= kind in PARKABLE
+
+    async def wait(self, kind: str, work: Awaitable[T]) -> T:
+        """Await something that may take long."""
+        self.block(kind)
         try:
             return await work
         finally:
-            self.waits_in = ""
+            self.unblock(kind)
 
     def bell(self) -> "asyncio.Future[None]":
-        """Rings when a letter arrives; meanwhile the process waits in receive."""
-        loop = asyncio.get_running_loop()
-        self.waits_in, self.since = "receive", loop.time()
-        bell = loop.create_future()
+        """Rings when a letter arrives."""
+        bell = asyncio.get_running_loop().create_future()
         self.bells = [*(self.bells or ()), bell]
         return bell
 

@@ -44,8 +44,8 @@ from .messages import (
 from .syscall import Branch, Suspended, branch, check, fingerprint, freeze, thaw
 
 if TYPE_CHECKING:
-    from .program import Invocation, ProcessRef, Program
     from .live import Live
+    from .program import Invocation, ProcessRef, Program
     from .service import Processes
 
 T = TypeVar("T")
@@ -313,7 +313,7 @@ class Process:
         """Wait for a process to end. Raises ProcessFailed."""
 
         async def work(origin: Origin) -> Outcome:
-            return await self._live.wait("wait", self._service.ended(child.pid)), ()
+            return await self._live.wait("wait", self._service.ended(child.pid, self.pid)), ()
 
         return child.result_of(await self._syscall("wait", child.pid, work, ProcessRecord))
 
@@ -343,11 +343,11 @@ class Process:
 
     async def _receive(self, origin: Origin) -> Outcome:
         while (letter := await self._service.next_letter(self._live, origin.key)) is None:
-            bell = self._live.bell()
+            self._live.block("receive")
             try:
-                await bell
+                await self._live.bell()
             finally:
-                self._live.waits_in = ""
+                self._live.unblock("receive")
         return letter.body, (TakeLetter(number=letter.number),)
 
     async def ask(self, text: str, *, choices: Sequence[str] = ()) -> str:
@@ -428,6 +428,15 @@ class Process:
             raise Suspended
         return place.take(kind)
 
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Something is going on that cannot be parked."""
+        self._live.open += 1
+        try:
+            yield
+        finally:
+            self._live.open -= 1
+
     def known(self, key: Key, kind: str, mark: str) -> Entry | None:
         """The log's entry for this place if it is settled; it must say the same."""
         entry = self._log.get(key)
@@ -474,6 +483,7 @@ class Process:
         """Answer from the log, or do the work and commit how it came out."""
         place, entry = branch.get(), None
         key = self._take(place, kind)
+        self._live.open += 1
         try:
             mark = fingerprint(kind, said)
             entry = self.known(key, kind, mark)
@@ -501,6 +511,7 @@ class Process:
             raise
         finally:
             place.free()
+            self._live.open -= 1
             if self._live.taking:  # committed with its letter, or free for others again
                 self._live.taking.pop(key, None)
 

@@ -57,9 +57,6 @@ from .program import Definition, Exit
 from .stream import DeltaStream
 from .syscall import Suspended
 
-PARKABLE = frozenset({"receive", "wait"})
-"""Waits that a process may spend outside of memory."""
-
 
 class Processes(
     Service,
@@ -78,6 +75,7 @@ class Processes(
         self._live: dict[Pid, Live] = {}
         self._programs: dict[tuple[str, str], Definition[Any]] = {}
         self._exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
+        self._waiters: dict[Pid, set[Pid]] = {}
         self._keyed = anyio.Lock()
         self._running = anyio.Event()
         self.ending = False
@@ -97,7 +95,7 @@ class Processes(
             await anyio.sleep(max(self._park_after_s / 4, 0.01))
             limit = self.bus.time() - self._park_after_s
             for live in tuple(self._live.values()):
-                if live.waits_in in PARKABLE and live.since <= limit and not live.sealed:
+                if live.idle_since(limit) and not live.sealed:
                     live.cut("parked", sealed=True)
 
     async def stop(self) -> None:
@@ -260,6 +258,8 @@ class Processes(
         ended = self._exits.pop(record.pid, None)
         if ended is not None and not ended.done():
             ended.set_result(record)
+        for waiter in self._waiters.pop(record.pid, ()):
+            await self.resume(waiter)
         if self.bus.hears(ProcessExited):
             await self.publish(
                 ProcessExited(
@@ -284,8 +284,10 @@ class Processes(
     async def wait(self, request: Wait) -> ProcessRecord:
         return await self.ended(request.pid)
 
-    async def ended(self, pid: Pid) -> ProcessRecord:
-        """Wait for a process to end."""
+    async def ended(self, pid: Pid, waiter: Pid | None = None) -> ProcessRecord:
+        """Wait for a process to end. A waiting process is brought back for it if it is parked."""
+        if waiter is not None:
+            self._waiters.setdefault(pid, set()).add(waiter)
         record = await self.read(pid)
         if record.state in ENDED:
             return record

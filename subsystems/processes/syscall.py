@@ -1,5 +1,6 @@
 """Syscalls: their keys and fingerprints, and how outcomes are written and read back."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -24,19 +25,20 @@ class Branch:
     Syscalls on one branch come one after another, so their ordinals are the same in each run.
     """
 
-    __slots__ = ("busy", "ordinal", "path")
+    __slots__ = ("busy", "ordinal", "path", "task")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.ordinal = 0
         self.busy: str | None = None
+        self.task = asyncio.current_task()
 
     def take(self, kind: str) -> Key:
         """The key of the next syscall, which has the branch to itself until it is `free`."""
-        if self.busy is not None:
+        if self.busy is not None or self.task is not asyncio.current_task():
             raise ConcurrentSyscalls(
-                f"{kind!r} was called while {self.busy!r} is under way on the same path; "
-                "use `await self.parallel(...)` to run syscalls side by side"
+                f"{kind!r} was called beside {self.busy or 'other syscalls'!r} on the same path, "
+                "so their order is chance; use `await self.parallel(...)` to run them side by side"
             )
         self.busy = kind
         key = f"{self.path}{self.ordinal}"

@@ -158,8 +158,9 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
             if picked is None:
                 return
             ticket = lane.pop(picked[0])
-            lane.busy += 1
-            ticket.granted.set_result(None)
+            if not ticket.granted.done():  # else its caller has just given up
+                lane.busy += 1
+                ticket.granted.set_result(None)
 
     async def _tell(self, lane: Lane, ticket: _Ticket) -> None:
         now = self.bus.time()

@@ -1,0 +1,691 @@
+"""Reading files below a root: what is read, what is refused, and that nothing leads out."""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from aoskernel.drivers.tools.files import Files
+from aoskernel.kernel import ConfigError
+from aoskernel.kernel.config import build
+from aoskernel.subsystems.tools.messages import BadArguments, ToolFailed, UnknownTool
+
+SECRET = "what nobody inside may see"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A workspace, with a secret beside it and a sibling whose name begins like its own."""
+    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "root-x").mkdir()
+    (tmp_path / "root-x" / "secret.txt").write_text(SECRET)
+    root = tmp_path / "root"
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "notes.txt").write_text("Monday\nFriday: tea\n")
+    (root / "sub" / "plan.md").write_text("# Plan\n\nbuy tea\n")
+    (root / "sub" / "deep" / "last.txt").write_text("the end")
+    return root
+
+
+@asynccontextmanager
+async def opened(root: Path, **config: Any) -> AsyncIterator[Callable[..., Any]]:
+    """Call a tool of a started driver: `await call("read_file", path=...)`."""
+    files = Files(root=root, **config)
+    await files.start()
+
+    async def call(name: str, **arguments: Any) -> Any:
+        with anyio.fail_after(10):
+            return await files.call(name, arguments, "")
+
+    try:
+        yield call
+    finally:
+        await files.stop()
+
+
+async def read(root: Path, path: str, **more: Any) -> Any:
+    async with opened(root) as call:
+        return await call("read_file", path=path, **more)
+
+
+async def refusal(root: Path, path: str, tool: str = "read_file", **more: Any) -> str:
+    """What a refused call says; never the root's own place, never the secret."""
+    async with opened(root) as call:
+        with pytest.raises(ToolFailed) as caught:
+            await call(tool, path=path, **more)
+    assert SECRET not in str(caught.value)
+    assert str(root.parent) not in str(caught.value).replace(path, "")
+    return str(caught.value)
+
+
+# Reading
+
+
+async def test_a_file_is_read_as_it_is(root: Path) -> None:
+    (root / "crlf.txt").write_bytes("één\r\nzwei\r\n三".encode())
+
+    assert await read(root, "crlf.txt") == "één\r\nzwei\r\n三"
+    assert await read(root, "./sub//deep/../plan.md") == "# Plan\n\nbuy tea\n"
+
+
+async def test_an_absolute_path_of_a_file_inside_is_read(root: Path) -> None:
+    assert await read(root, str(root / "notes.txt")) == "Monday\nFriday: tea\n"
+
+
+@pytest.mark.parametrize(
+    ("start_line", "max_lines", "text"),
+    [
+        (1, 1, "one\n"),
+        (2, 2, "two\nthree\n"),
+        (3, None, "three\nfour"),
+        (4, 9, "four"),
+        (1, 10**12, "one\ntwo\nthree\nfour"),
+    ],
+)
+async def test_a_part_is_read_by_lines(
+    root: Path, start_line: int, max_lines: int | None, text: str
+) -> None:
+    (root / "lines.txt").write_text("one\ntwo\nthree\nfour")
+
+    assert await read(root, "lines.txt", start_line=start_line, max_lines=max_lines) == text
+
+
+async def test_a_line_past_the_end_is_refused_and_says_how_many_there_are(root: Path) -> None:
+    assert await refusal(root, "notes.txt", start_line=3) == (
+        "'notes.txt' has 2 lines; there is no line 3"
+    )
+    (root / "empty.txt").touch()
+    assert await read(root, "empty.txt") == await read(root, "empty.txt", max_lines=3) == ""
+
+
+async def test_a_file_over_the_limit_says_its_size_the_limit_and_how_to_read_a_part(
+    root: Path,
+) -> None:
+    (root / "log.txt").write_text("0123456\n" * 200)
+
+    async with opened(root, max_bytes=1000) as call:
+        with pytest.raises(ToolFailed) as caught:
+            await call("read_file", path="log.txt")
+        part = await call("read_file", path="log.txt", start_line=100, max_lines=2)
+
+    assert str(caught.value) == (
+        "'log.txt' has 1,600 bytes and the limit is 1,000; "
+        "read a part of it with start_line and max_lines"
+    )
+    assert part == "0123456\n" * 2
+
+
+async def test_a_file_of_exactly_the_limit_is_read(root: Path) -> None:
+    (root / "log.txt").write_text("x" * 1000)
+
+    async with opened(root, max_bytes=1000) as call:
+        assert len(await call("read_file", path="log.txt")) == 1000
+
+
+async def test_a_part_over_the_limit_is_refused_too(root: Path) -> None:
+    (root / "log.txt").write_text("0123456\n" * 200)
+
+    async with opened(root, max_bytes=1000) as call:
+        with pytest.raises(ToolFailed, match=r"have 1,592 bytes and the limit is 1,000; ask for f"):
+            await call("read_file", path="log.txt", start_line=2)
+
+
+async def test_what_lies_beyond_the_scanned_part_is_refused_and_never_cut_short(
+    root: Path,
+) -> None:
+    (root / "log.txt").write_text("0123456\n" * 200)
+
+    async with opened(root, max_bytes=1000, max_scan_bytes=1000) as call:
+        for start_line, max_lines in ((150, 1), (120, 50), (120, None)):
+            with pytest.raises(ToolFailed, match="not within its first 1,000 bytes"):
+                await call("read_file", path="log.txt", start_line=start_line, max_lines=max_lines)
+        assert await call("read_file", path="log.txt", start_line=120, max_lines=1) == "0123456\n"
+
+
+@pytest.mark.parametrize("data", [b"GIF89a\0\1", b"\xff\xfehello", b"caf\xe9", b"\xed\xa0\x80"])
+async def test_what_is_not_text_is_refused_and_says_so(root: Path, data: bytes) -> None:
+    (root / "data").write_bytes(data)
+
+    assert await refusal(root, "data") == "'data' is not text in UTF-8; only text can be read"
+
+
+async def test_a_directory_is_refused_and_says_what_shows_it(root: Path) -> None:
+    assert await refusal(root, "sub") == "'sub' is a directory; list_files shows what is in it"
+    assert "is a file; read_file reads it" in await refusal(root, "notes.txt", "list_files")
+
+
+async def test_what_is_not_there_is_refused_by_its_relative_path(root: Path) -> None:
+    assert await refusal(root, "sub/none.txt") == "'sub/none.txt' does not exist"
+    assert "is not a directory" in await refusal(root, "notes.txt/x")
+
+
+async def test_a_wrong_argument_is_named(root: Path) -> None:
+    async with opened(root) as call:
+        with pytest.raises(BadArguments, match="start_line: Input should be greater than or equal"):
+            await call("read_file", path="notes.txt", start_line=0)
+        with pytest.raises(UnknownTool, match="did you mean 'read_file'"):
+            await call("readfile", path="notes.txt")
+
+
+async def test_every_tool_is_a_read() -> None:
+    assert [offer.effect for offer in await Files().offers()] == ["none"] * 3
+
+
+# Nothing leads out
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "../secret.txt",
+        "../root-x/secret.txt",
+        "../root/notes.txt",
+        "sub/../../secret.txt",
+        "./.././secret.txt",
+        "sub/deep/../../../secret.txt",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/",
+        "/proc/self/environ",
+        "/proc/self/root/etc/passwd",
+        "/dev/stdin",
+        "{root}/../secret.txt",
+        "{root}-x/secret.txt",
+        "{root}x",
+        "sub/{root}/../secret.txt",
+        "..\\secret.txt",
+        "..%2fsecret.txt",
+        "%2e%2e/secret.txt",
+        "．．/secret.txt",
+        "..../secret.txt",
+        "../SECRET.TXT",
+        "NOTES.TXT",
+        "~/.ssh/id_rsa",
+        "~root",
+        "file:///etc/passwd",
+        "$HOME/secret.txt",
+        "notes.txt\0",
+        "../secret.txt\0.txt",
+        "\0",
+        "a" * 5000,
+        "a" * 300,
+        "a/" * 2000,
+        "../" * 1000 + "etc/passwd",
+        "out.txt",
+        "out/secret.txt",
+        "sub/up/secret.txt",
+        "sub/up/root/notes.txt",
+        "sibling/secret.txt",
+        "sibling",
+        "chain/secret.txt",
+        "proc/environ",
+        "zero",
+        "loop",
+        "loop/x",
+        "back-and-forth/secret.txt",
+    ],
+)
+@pytest.mark.parametrize("tool", ["read_file", "list_files", "search_files"])
+async def test_no_path_leads_out(root: Path, path: str, tool: str) -> None:
+    links = {
+        "out.txt": "../secret.txt",
+        "out": str(root.parent),
+        "sub/up": "../..",
+        "sibling": f"{root}-x",
+        "hop": "out",
+        "chain": "hop",
+        "proc": "/proc/self",
+        "zero": "/dev/zero",
+        "loop": "loop",
+        "back-and-forth": f"../{root.name}/..",
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    more = {"query": "what"} if tool == "search_files" else {}
+
+    told = await refusal(root, path.replace("{root}", str(root)), tool, **more)
+
+    assert len(told) < 4300
+
+
+async def test_a_link_that_stays_inside_is_followed(root: Path) -> None:
+    (root / "now").symlink_to("sub/deep")
+    (root / "sub" / "top.txt").symlink_to("../now/../../notes.txt")
+    (root / "full.txt").symlink_to(root / "now" / "last.txt")
+
+    assert await read(root, "now/last.txt") == "the end"
+    assert await read(root, "sub/top.txt") == "Monday\nFriday: tea\n"
+    assert await read(root, "full.txt") == "the end"
+
+
+async def test_a_root_that_is_itself_a_link_is_a_root(root: Path) -> None:
+    link = root.parent / "workspace"
+    link.symlink_to(root)
+
+    assert await read(link, "notes.txt") == "Monday\nFriday: tea\n"
+    assert await read(link, str(link / "notes.txt")) == "Monday\nFriday: tea\n"
+    assert "leads outside" in await refusal(link, "../secret.txt")
+
+
+async def test_the_root_stays_where_it_was_opened(root: Path) -> None:
+    async with opened(root) as call:
+        root.rename(root.parent / "moved")
+        root.symlink_to(root.parent / "root-x")
+
+        assert await call("read_file", path="notes.txt") == "Monday\nFriday: tea\n"
+        with pytest.raises(ToolFailed, match="does not exist"):
+            await call("read_file", path="secret.txt")
+
+
+async def test_a_tree_too_deep_to_hold_open_is_refused(root: Path) -> None:
+    (root / "/".join(["d"] * 100)).mkdir(parents=True)
+
+    assert "more than 64 directories deep" in await refusal(root, "d/" * 99)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # a socket's path has at most 107 bytes
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_socket])
+async def test_what_is_no_file_is_refused_and_does_not_hang(
+    root: Path, make: Callable[[Path], None]
+) -> None:
+    make(root / "odd")
+
+    assert "is a device, pipe or socket" in await refusal(root, "odd")
+    async with opened(root) as call:
+        assert "odd" not in (await call("list_files"))["files"]
+        assert (await call("search_files", query="tea"))["note"] == ""
+
+
+# Races: whoever can write inside swaps what was checked for a link, right before it is opened.
+
+
+class _Opening:
+    """Calls `then` once, right before the first open of something named `name`."""
+
+    name = ""
+    then: Callable[[], None] | None = None
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        if self.then is None or event != "open" or not str(args[0]).endswith(self.name):
+            return
+        then, self.then = self.then, None
+        then()
+
+
+_opening = _Opening()
+_hooked = False
+
+
+@contextmanager
+def right_before_opening(name: str, then: Callable[[], None]) -> Iterator[None]:
+    global _hooked
+    if not _hooked:
+        sys.addaudithook(_opening)  # there is no way to take it off again
+        _hooked = True
+    _opening.name, _opening.then = name, then
+    try:
+        yield
+        assert _opening.then is None, f"{name} was never opened"
+    finally:
+        _opening.then = None
+
+
+def replace(path: Path, make: Callable[[Path], None]) -> None:
+    path.rename(path.with_name("replaced"))
+    make(path)
+
+
+async def test_a_directory_swapped_for_a_link_does_not_lead_out(root: Path) -> None:
+    (root / "sub" / "secret.txt").write_text("harmless")
+
+    def swap() -> None:
+        replace(root / "sub", lambda path: path.symlink_to(root.parent))
+
+    with right_before_opening("sub", swap):
+        assert "is not a directory" in await refusal(root, "sub/secret.txt")
+
+
+async def test_a_file_swapped_for_a_link_does_not_lead_out(root: Path) -> None:
+    def swap() -> None:
+        replace(root / "notes.txt", lambda path: path.symlink_to(root.parent / "secret.txt"))
+
+    with right_before_opening("notes.txt", swap):
+        await refusal(root, "notes.txt")
+
+
+async def test_a_file_swapped_for_a_pipe_does_not_hang(root: Path) -> None:
+    with right_before_opening("notes.txt", lambda: replace(root / "notes.txt", make_pipe)):
+        assert "pipe" in await refusal(root, "notes.txt")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "sub"])
+async def test_a_search_does_not_go_through_what_was_swapped(root: Path, name: str) -> None:
+    target = root.parent / ("secret.txt" if name == "notes.txt" else "")
+
+    with right_before_opening(name, lambda: replace(root / name, lambda p: p.symlink_to(target))):
+        async with opened(root) as call:
+            findings = await call("search_files", query="what nobody")
+
+    assert findings["matches"] == []
+
+
+async def test_a_directory_moved_out_while_it_is_walked_gives_no_way_up(root: Path) -> None:
+    def move_out() -> None:
+        (root / "sub").rename(root.parent / "elsewhere")
+
+    with right_before_opening("deep", move_out):
+        text = await read(root, "sub/deep/../../notes.txt")
+
+    assert text == "Monday\nFriday: tea\n"
+
+
+# Any path
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree full of links, next to secrets. All that is inside says that it is."""
+    outside = tmp_path_factory.mktemp("maze")
+    for place in (outside, outside / "a", outside / "root-b"):
+        place.mkdir(exist_ok=True)
+        (place / "f").write_text(SECRET)
+    root = outside / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    for number, place in enumerate((root, root / "a", root / "a" / "b")):
+        (place / "f").write_text(f"inside {number}")
+        (place / "up").symlink_to("..")
+        (place / "out").symlink_to(outside)
+        (place / "abs").symlink_to(root)
+        (place / "far").symlink_to("../../..")
+        (place / "in").symlink_to("a/b" if number == 0 else "f")
+        (place / "sly").symlink_to("in/../../f")
+        (place / "loop").symlink_to("loop/a")
+    return root
+
+
+PARTS = ["a", "b", "f", "..", ".", "", "up", "out", "abs", "far", "in", "sly", "loop", "root-b"]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.sampled_from(PARTS), max_size=8), start=st.sampled_from(["", "/", "root"]))
+async def test_no_path_through_a_maze_of_links_leads_out(
+    maze: Path, parts: list[str], start: str
+) -> None:
+    path = (str(maze) + "/" if start == "root" else start) + "/".join(parts)
+
+    async with opened(maze) as call:
+        try:
+            text = await call("read_file", path=path)
+        except ToolFailed as error:
+            assert SECRET not in str(error)
+            return
+
+    assert text == (maze / path).read_text()
+    assert text.startswith("inside")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.text(max_size=40) | st.text(alphabet="./\\~\0ab ", max_size=20))
+async def test_no_text_at_all_is_a_way_out_or_an_error_of_ours(maze: Path, path: str) -> None:
+    async with opened(maze) as call:
+        try:
+            text = await call("read_file", path=path)
+        except (ToolFailed, BadArguments) as error:
+            assert "failed:" not in str(error)  # each refusal is a sentence of its own
+            return
+
+    assert text.startswith("inside")
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.sampled_from(["a", "b", "up", "abs", "in", "sly", "f"]), max_size=5))
+async def test_a_path_that_stays_inside_is_read(maze: Path, parts: list[str]) -> None:
+    path = maze.joinpath(*parts)
+    steps = [maze.joinpath(*parts[: n + 1]).resolve() for n in range(len(parts))]
+    assume(path.is_file() and all(step.is_relative_to(maze) for step in steps))
+
+    async with opened(maze) as call:
+        assert await call("read_file", path="/".join(parts)) == path.read_text()
+
+
+# Listing
+
+
+async def list_files(root: Path, config: dict[str, Any] | None = None, **arguments: Any) -> Any:
+    async with opened(root, **(config or {})) as call:
+        return await call("list_files", **arguments)
+
+
+async def test_a_list_has_every_file_by_its_path_from_the_root(root: Path) -> None:
+    assert await list_files(root) == {
+        "files": ["notes.txt", "sub/plan.md", "sub/deep/last.txt"],
+        "note": "",
+    }
+    assert (await list_files(root, path="sub/deep"))["files"] == ["sub/deep/last.txt"]
+    assert (await list_files(root, path=str(root / "sub")))["files"][0] == "sub/plan.md"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [
+        ("*.txt", ["notes.txt", "sub/deep/last.txt"]),
+        ("sub/*", ["sub/plan.md", "sub/deep/last.txt"]),
+        ("**/*.md", ["sub/plan.md"]),
+        ("**/notes.*", ["notes.txt"]),
+        ("NOTES.TXT", []),
+    ],
+)
+async def test_a_pattern_is_of_the_name_or_of_the_path(
+    root: Path, pattern: str, files: list[str]
+) -> None:
+    assert (await list_files(root, pattern=pattern))["files"] == files
+
+
+async def test_hidden_files_and_version_control_are_passed_over_unless_asked_for(
+    root: Path,
+) -> None:
+    for name in (".env", ".git/config", "node_modules/x.js", "sub/__pycache__/x.pyc"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("tea")
+
+    assert len((await list_files(root))["files"]) == 3
+    assert len((await list_files(root, {"hidden": True}))["files"]) == 7
+    assert (await list_files(root, path=".git"))["files"] == [".git/config"]
+    async with opened(root) as call:
+        found = await call("search_files", query="tea")
+    assert [path for path, _, _ in found["matches"]] == ["notes.txt", "sub/plan.md"]
+
+
+async def test_a_list_that_is_cut_says_so_and_a_full_one_does_not(root: Path) -> None:
+    full = await list_files(root, {"max_results": 3})
+    cut = await list_files(root, {"max_results": 2})
+
+    assert (len(full["files"]), full["note"]) == (3, "")
+    assert cut["files"] == ["notes.txt", "sub/plan.md"]
+    assert cut["note"] == "These are the first 2; narrow it with path or pattern."
+
+
+async def test_links_are_not_listed_and_not_followed(root: Path) -> None:
+    (root / "link.txt").symlink_to("notes.txt")
+    (root / "round").symlink_to(".")
+    (root / "out").symlink_to("..")
+
+    assert len((await list_files(root))["files"]) == 3
+
+
+async def test_a_name_that_is_not_utf_8_is_listed_escaped(root: Path) -> None:
+    (root / "sub" / os.fsdecode(b"caf\xe9.txt")).touch()
+
+    assert "sub/caf\\xe9.txt" in (await list_files(root))["files"]
+
+
+# Searching
+
+
+async def search(root: Path, query: str, config: dict[str, Any] | None = None, **more: Any) -> Any:
+    async with opened(root, **(config or {})) as call:
+        return await call("search_files", query=query, **more)
+
+
+@pytest.mark.parametrize(("query", "regex"), [("tea", False), ("t[e]a$", True)])
+async def test_a_search_finds_lines_with_their_place(root: Path, query: str, regex: bool) -> None:
+    assert await search(root, query, regex=regex) == {
+        "matches": [["notes.txt", 2, "Friday: tea"], ["sub/plan.md", 3, "buy tea"]],
+        "note": "",
+    }
+    below = await search(root, query, regex=regex, path="sub")
+    in_one = await search(root, query, regex=regex, path="sub/plan.md")
+    assert below["matches"] == in_one["matches"] == [["sub/plan.md", 3, "buy tea"]]
+
+
+async def test_plain_text_is_no_regular_expression(root: Path) -> None:
+    (root / "sums.txt").write_text("a.c\nabc\n")
+
+    assert (await search(root, "a.c"))["matches"] == [["sums.txt", 1, "a.c"]]
+    assert len((await search(root, "a.c", regex=True))["matches"]) == 2
+
+
+async def test_a_search_passes_over_binary_files(root: Path) -> None:
+    (root / "data.bin").write_bytes(b"tea\0tea")
+    (root / "latin.txt").write_bytes(b"tea caf\xe9")
+
+    assert len((await search(root, "tea"))["matches"]) == 2
+
+
+async def test_a_long_line_is_clipped_around_its_match(root: Path) -> None:
+    (root / "long.txt").write_text("a" * 5000 + "needle" + "b" * 5000)
+
+    ((_, _, line),) = (await search(root, "needle"))["matches"]
+
+    assert "needle" in line
+    assert len(line) == 242
+    assert line.startswith("…a")
+    assert line.endswith("b…")
+
+
+async def test_a_search_that_is_cut_says_so(root: Path) -> None:
+    (root / "many.txt").write_text("tea\n" * 100)
+
+    for regex in (False, True):
+        found = await search(root, "tea", {"max_results": 10}, regex=regex)
+        assert len(found["matches"]) == 10
+        assert found["note"].startswith("These are the first 10; narrow it with path")
+
+
+async def test_a_search_says_which_part_it_had_no_room_for(root: Path) -> None:
+    (root / "a_big.txt").write_text("tea\n" * 1000)
+
+    found = await search(root, "tea", {"max_scan_bytes": 1000})
+
+    assert len(found["matches"]) == 2
+    assert found["note"] == (
+        "1 files were left out: one search looks through 1,000 bytes; narrow it with path."
+    )
+
+
+async def test_a_regular_expression_that_never_ends_is_stopped_and_stops_nobody(
+    root: Path,
+) -> None:
+    (root / "trap.txt").write_text("a" * 40 + "!")
+    turns = 0
+
+    async def live() -> None:
+        nonlocal turns
+        while True:
+            await anyio.sleep(0.01)
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(live)
+        with pytest.raises(ToolFailed, match=r"takes longer than 0\.5 s; simplify it"):
+            await search(root, "(a+)+$", {"search_s": 0.5}, regex=True)
+        tasks.cancel_scope.cancel()
+
+    assert turns > 10
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "a{2,1}", "*", "(?P<x>a)(?P<x>b)"])
+async def test_what_is_no_regular_expression_is_a_bad_argument(root: Path, pattern: str) -> None:
+    with pytest.raises(BadArguments, match="query: this is no regular expression: "):
+        await search(root, pattern, regex=True)
+
+
+async def test_a_query_is_one_line(root: Path) -> None:
+    with pytest.raises(BadArguments, match="cannot hold a line break"):
+        await search(root, "Monday\nFriday")
+    with pytest.raises(BadArguments, match="query: String should have at least 1 character"):
+        await search(root, "")
+
+
+# Life
+
+
+async def test_a_root_that_is_not_there_is_refused_at_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    for name in ("none", "file"):
+        with pytest.raises(ConfigError, match="create that directory, or set root to another"):
+            await Files(root=tmp_path / name).start()
+
+
+async def test_stop_is_safe_after_a_failed_start_and_lets_the_root_go(root: Path) -> None:
+    def descriptors() -> set[str]:
+        return {os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if n != "3"}
+
+    await Files(root=root / "none").stop()
+    files = Files(root=root)
+    await files.start()
+    held = str(root) in descriptors()
+    await files.stop()
+
+    assert held
+    assert str(root) not in descriptors()
+    with pytest.raises(ToolFailed, match="the workspace is closed"):
+        await files.call("read_file", {"path": "notes.txt"}, "")
+
+
+async def test_no_call_leaves_a_descriptor_open(root: Path) -> None:
+    (root / "out").symlink_to("..")
+    os.mkfifo(root / "pipe")
+
+    async with opened(root) as call:
+        before = len(os.listdir("/proc/self/fd"))
+        for path in ("notes.txt", "sub/deep/../plan.md", "out/x", "sub/none", "pipe", "sub", ".."):
+            for name in ("read_file", "list_files", "search_files"):
+                with suppress(ToolFailed):
+                    await call(name, path=path, **({"query": "e"} if "search" in name else {}))
+
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_limits_are_checked_where_they_are_configured() -> None:
+    table = {
+        "use": "aoskernel.subsystems.tools.service:Toolset",
+        "driver": "aoskernel.drivers.tools.files:Files",
+    }
+
+    build("tools.files", {**table, "root": "/tmp", "max_bytes": 10})
+    with pytest.raises(ConfigError, match=r"services\.tools\.files\.max_bytes"):
+        build("tools.files", {**table, "max_bytes": 0})

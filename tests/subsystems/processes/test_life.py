@@ -1,0 +1,286 @@
+"""Spawning, waiting, finding, and how a process ends."""
+
+from typing import Self
+
+import anyio
+import pytest
+from conftest import System
+
+from aoskernel import Exit, Process, ProcessFailed, Program, attach, program, spawn
+from aoskernel.subsystems.processes.messages import (
+    Inspect,
+    ListProcesses,
+    NoSuchProcess,
+    ProcessExited,
+)
+
+
+@program
+async def echo(self: Process, text: str, times: int = 1) -> str:
+    reply = await self.think(text * times)
+    return reply.text
+
+
+@program
+async def broken(self: Process) -> None:
+    raise RuntimeError("the disk is made of cheese")
+
+
+@program
+async def sleeper(self: Process) -> str:
+    return str(await self.receive())
+
+
+class Countdown(Program[list[int]], name="countdown", version="1"):
+    left: int
+    seen: list[int] = []
+
+    async def step(self, process: Process) -> Self | Exit[list[int]]:
+        if self.left == 0:
+            return Exit(self.seen)
+        return self.next(left=self.left - 1, seen=[*self.seen, self.left])
+
+
+async def test_awaiting_a_process_gives_its_result(system: System) -> None:
+    async with system() as kernel:
+        agent = await spawn(kernel, echo(text="ab", times=2))
+        with anyio.fail_after(5):
+            assert await agent == "abab"
+            assert await agent == "abab"  # the exit status is kept
+
+
+async def test_a_program_of_many_steps_keeps_its_state_between_them(system: System) -> None:
+    async with system() as kernel:
+        agent = await spawn(kernel, Countdown(left=3))
+        assert await agent == [3, 2, 1]
+        assert (await agent.status()).record.step == 3
+
+
+async def test_a_failed_process_says_how_it_failed(system: System) -> None:
+    async with system() as kernel:
+        agent = await spawn(kernel, broken())
+        with pytest.raises(ProcessFailed, match="the disk is made of cheese") as caught:
+            await agent
+        assert caught.value.state == "failed"
+        assert caught.value.pid == agent.pid
+        await (await spawn(kernel, echo(text="others go on")))
+
+
+async def test_a_key_gives_the_same_process_running_or_finished(system: System) -> None:
+    async with system() as kernel:
+        first = await spawn(kernel, sleeper(), key="invoice-42")
+        second = await spawn(kernel, sleeper(), key="invoice-42")
+        assert first.pid == second.pid
+        await first.send("paid")
+        assert await second == "paid"
+        third = await spawn(kernel, sleeper(), key="invoice-42")
+        assert await third == "paid"
+
+
+async def test_a_key_is_taken_once_even_by_a_hundred_at_a_time(system: System) -> None:
+    pids = set()
+    async with system() as kernel:
+
+        async def one() -> None:
+            pids.add((await spawn(kernel, sleeper(), key="k")).pid)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(one)
+    assert len(pids) == 1
+
+
+async def test_processes_are_found_by_name_role_and_tag(system: System) -> None:
+    async with system() as kernel:
+        a = await spawn(kernel, sleeper(), name="alice", role="clerk", tags=["eu", "night"])
+        b = await spawn(kernel, sleeper(), name="bob", role="clerk", tags=["us"])
+
+        async def find(**by: str) -> list[int]:
+            return [p.pid for p in await kernel.request(ListProcesses.model_validate(by))]
+
+        assert await find(role="clerk") == [a.pid, b.pid]
+        assert await find(name="bob") == [b.pid]
+        assert await find(tag="night", role="clerk") == [a.pid]
+        await a.kill("KILL")
+        with pytest.raises(ProcessFailed):
+            await a
+        assert await find(role="clerk") == [b.pid]
+        everyone = await kernel.request(ListProcesses(role="clerk", ended=True))
+        assert [p.record.state for p in everyone] == ["killed", "running"]
+
+
+async def test_attach_meets_a_process_and_refuses_an_unknown_one(system: System) -> None:
+    async with system() as kernel:
+        agent = await spawn(kernel, sleeper(), key="k")
+        known = await attach(kernel, agent.pid)
+        await known.send("hello")
+        assert await known == "hello"
+        with pytest.raises(NoSuchProcess, match="number 4711"):
+            await attach(kernel, 4711)
+        with pytest.raises(NoSuchProcess, match="key 'other'"):
+            await kernel.request(Inspect(key="other"))
+
+
+async def test_a_process_knows_what_it_waits_in(system: System) -> None:
+    async with system() as kernel:
+        agent = await spawn(kernel, sleeper())
+        with anyio.fail_after(5):
+            while (doing := (await agent.status()).doing) is None:
+                await anyio.sleep(0)
+        assert doing.kind == "receive"
+
+
+async def test_term_lets_a_program_clean_up(system: System) -> None:
+    said = []
+
+    @program
+    async def careful(self: Process) -> None:
+        try:
+            await self.receive()
+        finally:
+            said.append(await self.think("closing"))
+
+    async with system() as kernel:
+        agent = await spawn(kernel, careful())
+        await _blocked(kernel, agent.pid)
+        await agent.kill("TERM")
+        with pytest.raises(ProcessFailed) as caught:
+            await agent
+        assert caught.value.state == "killed"
+        assert said[0].text == "closing"
+
+
+async def test_kill_lets_it_say_nothing_more(system: System) -> None:
+    said = []
+
+    @program
+    async def talkative(self: Process) -> None:
+        try:
+            await self.receive()
+        finally:
+            await self.think("closing")
+            said.append("closing")
+
+    async with system() as kernel:
+        agent = await spawn(kernel, talkative())
+        await _blocked(kernel, agent.pid)
+        await agent.kill("KILL")
+        with pytest.raises(ProcessFailed):
+            await agent
+        assert said == []
+
+
+async def test_what_outlives_its_grace_is_killed(system: System) -> None:
+    @program
+    async def stubborn(self: Process) -> None:
+        while True:
+            try:
+                await self.receive()
+            except BaseException as error:
+                if "Suspended" in repr(type(error)):
+                    raise
+
+    async with system() as kernel:
+        agent = await spawn(kernel, stubborn())
+        await _blocked(kernel, agent.pid)
+        await agent.kill("TERM", grace_s=0.05)
+        with anyio.fail_after(5), pytest.raises(ProcessFailed):
+            await agent
+
+
+async def test_a_stopped_process_waits_for_cont(system: System) -> None:
+    async with system() as kernel:
+        agent = await spawn(kernel, sleeper())
+        await _blocked(kernel, agent.pid)
+        await agent.kill("STOP")
+        with anyio.fail_after(5):
+            while (await agent.status()).live:
+                await anyio.sleep(0)
+        await agent.send("letter")
+        assert (await agent.status()).record.state == "stopped"
+        await agent.kill("CONT")
+        with anyio.fail_after(5):
+            assert await agent == "letter"
+
+
+async def test_children_belong_to_their_parent_and_inherit_who_pays(system: System) -> None:
+    @program
+    async def parent(self: Process) -> list[str]:
+        children = [await self.spawn(echo(text=letter)) for letter in "ab"]
+        return await self.parallel(*(self.wait(child) for child in children))
+
+    async with system() as kernel:
+        agent = await spawn(kernel, parent(), tenant="acme", priority=7)
+        assert await agent == ["a", "b"]
+        children = await kernel.request(ListProcesses(parent=agent.pid, ended=True))
+        assert [(c.record.tenant, c.record.priority) for c in children] == [("acme", 7)] * 2
+
+
+async def test_a_child_s_failure_reaches_its_parent(system: System) -> None:
+    @program
+    async def parent(self: Process) -> str:
+        try:
+            await (await self.spawn(broken()))
+        except ProcessFailed as error:
+            return error.state
+        return "well"
+
+    async with system() as kernel:
+        assert await (await spawn(kernel, parent())) == "failed"
+
+
+async def test_leaving_the_kernel_suspends_who_still_waits(system: System) -> None:
+    with anyio.fail_after(5):
+        async with system() as kernel:
+            agent = await spawn(kernel, sleeper())
+            await _blocked(kernel, agent.pid)
+
+
+async def test_the_end_of_a_process_is_told(system: System) -> None:
+    async with system() as kernel, kernel.listen("process.exited") as ends:
+        agent = await spawn(kernel, echo(text="x"))
+        async for event in ends:
+            assert isinstance(event, ProcessExited)
+            assert (event.pid, event.state) == (agent.pid, "exited")
+            break
+
+
+def test_an_untyped_parameter_is_refused_when_the_program_is_declared() -> None:
+    with pytest.raises(TypeError, match="'topic' has no type; write topic: str"):
+
+        @program
+        async def vague(self: Process, topic) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            pass
+
+
+def test_a_star_parameter_is_refused_when_the_program_is_declared() -> None:
+    with pytest.raises(TypeError, match="cannot be stored"):
+
+        @program
+        async def greedy(self: Process, *rest: str) -> None:
+            pass
+
+
+def test_arguments_are_checked_when_the_program_is_called() -> None:
+    with pytest.raises(TypeError, match="argument 'times'"):
+        echo(text="x", times="many")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="missing"):
+        echo()  # type: ignore[call-arg]
+
+
+async def test_two_programs_of_one_name_are_refused(system: System) -> None:
+    @program(name="echo")
+    async def other(self: Process) -> None:
+        pass
+
+    async with system() as kernel:
+        await (await spawn(kernel, echo(text="x")))
+        with pytest.raises(ValueError, match="two programs are called 'echo'"):
+            await spawn(kernel, other())
+
+
+async def _blocked(kernel: object, pid: int) -> None:
+    """Wait until the process waits in receive."""
+    with anyio.fail_after(5):
+        while (await kernel.request(Inspect(pid=pid))).doing is None:  # type: ignore[attr-defined]
+            await anyio.sleep(0)
