@@ -2,12 +2,13 @@
 
 import asyncio
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from ..llm.messages import Delta
 from ..storage.messages import Key, ProcessRecord, State
 from .stream import DeltaStream
+from .syscall import Suspended
 
 T = TypeVar("T")
 PARKABLE = frozenset({"receive", "wait"})
@@ -20,7 +21,9 @@ class Live:
     __slots__ = (
         "bells",
         "fresh",
+        "leaves_as",
         "open",
+        "parkable",
         "record",
         "sealed",
         "since",
@@ -37,9 +40,11 @@ class Live:
         self.fresh = fresh  # its step has begun in this life, so the log has nothing of it
         self.sealed = False  # nothing more is journaled: it is being parked or killed
         self.verdict: State | None = None  # what a signal has made of it
+        self.leaves_as: State | None = None  # the kernel is ending: the next wait is the last
         self.task: asyncio.Task[Any] | None = None
         self.open = 0  # syscalls under way, on all branches
-        self.waiting = 0  # those of them that may wait outside of memory
+        self.waiting = 0  # those of them that wait for somebody else
+        self.parkable = 0  # those of these that may do so outside of memory
         self.waits_in = ""  # the syscall it has blocked in last, and since when
         self.since = 0.0
         self.bells: list[asyncio.Future[None]] | None = None  # of branches that wait for letters
@@ -48,20 +53,29 @@ class Live:
 
     def idle_since(self, moment: float) -> bool:
         """Has it, on all its branches, only waited for others since then?"""
-        return 0 < self.open == self.waiting and self.since <= moment
+        return 0 < self.open == self.parkable and self.since <= moment
 
     def block(self, kind: str) -> None:
         """A syscall begins to wait for somebody else."""
+        if self.leaves_as is not None:
+            self.verdict, self.sealed = self.leaves_as, True
+            raise Suspended
         self.waits_in, self.since = kind, asyncio.get_running_loop().time()
-        self.waiting += kind in PARKABLE
+        self.waiting += 1
+        self.parkable += kind in PARKABLE
 
     def unblock(self, kind: str) -> None:
         self.waits_in = ""
-        self.waiting -= kind in PARKABLE
+        self.waiting -= 1
+        self.parkable -= kind in PARKABLE
 
-    async def wait(self, kind: str, work: Awaitable[T]) -> T:
+    async def wait(self, kind: str, work: Coroutine[Any, Any, T]) -> T:
         """Await something that may take long."""
-        self.block(kind)
+        try:
+            self.block(kind)
+        except Suspended:
+            work.close()
+            raise
         try:
             return await work
         finally:
@@ -72,6 +86,12 @@ class Live:
         bell = asyncio.get_running_loop().create_future()
         self.bells = [*(self.bells or ()), bell]
         return bell
+
+    def leave_with(self, verdict: State) -> None:
+        """The kernel is ending: leave now if all that goes on is waiting, else at the next wait."""
+        self.leaves_as = verdict
+        if 0 < self.open == self.waiting:
+            self.cut(verdict, sealed=True)
 
     def cut(self, verdict: State, *, sealed: bool) -> None:
         """Interrupt the program. Sealed, it cannot say anything more."""

@@ -57,21 +57,36 @@ from .program import Definition, Exit
 from .stream import DeltaStream
 from .syscall import Suspended
 
+LAST_WORDS_S = 5.0
+"""How long the clean-up of a program that is cut may take at the end of the kernel."""
+
 
 class Processes(
     Service,
     name="processes",
-    needs_at_start=[Commit, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses],
-    needs=[Render, Release, Complete, FindTools, CallTool, Remember, Recall, Ask],
+    needs_at_start=[
+        *(Commit, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses),
+        *(Render, Release, Complete, FindTools, CallTool, Remember, Recall, Ask),
+    ],
 ):
     """Runs programs as processes.
 
     `mailbox` bounds a process's letters. A process that waits for a letter or for another
-    process longer than `park_after_s` leaves memory, and comes back by replay.
+    process longer than `park_after_s` leaves memory, and comes back by replay. When the
+    kernel ends, whoever is at work may finish within `drain_s`; then processes are suspended
+    where they are, or killed with `detach=False`.
     """
 
-    def __init__(self, mailbox: int = 1000, park_after_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        mailbox: int = 1000,
+        park_after_s: float = 300.0,
+        drain_s: float = 10.0,
+        detach: bool = True,
+    ) -> None:
         self._mailbox, self._park_after_s = mailbox, park_after_s
+        self._drain_s = drain_s
+        self._last_verdict: State = "parked" if detach else "killed"
         self._live: dict[Pid, Live] = {}
         self._programs: dict[tuple[str, str], Definition[Any]] = {}
         self._exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
@@ -87,7 +102,26 @@ class Processes(
         """Own the tasks of all processes. The library's own group: half the memory of anyio's."""
         async with asyncio.TaskGroup() as self._tasks_of_processes:
             self._running.set()
-            await self._park_idle()
+            try:
+                await self._park_idle()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._suspend_all()
+
+    async def _suspend_all(self) -> None:
+        """Let those at work finish for a while; whoever waits, now or then, leaves at once."""
+        self.ending = True
+        for live in tuple(self._live.values()):
+            live.leave_with(self._last_verdict)
+        await self._until_gone(self._drain_s)
+        for live in tuple(self._live.values()):
+            live.cut(self._last_verdict, sealed=True)
+        await self._until_gone(LAST_WORDS_S)
+
+    async def _until_gone(self, seconds: float) -> None:
+        tasks = [live.task for live in self._live.values() if live.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def _park_idle(self) -> None:
         """Park what has waited for long. One sweep looks at all, so none needs a timer."""
@@ -99,7 +133,6 @@ class Processes(
                     live.cut("parked", sealed=True)
 
     async def stop(self) -> None:
-        """Those who still run are suspended; their logs stay."""
         self.ending = True
         for live in self._live.values():
             live.close_streams()
@@ -150,7 +183,7 @@ class Processes(
     async def resume(self, pid: Pid, record: ProcessRecord | None = None) -> ProcessRecord:
         """Bring a process into memory, unless it is there, has ended or is stopped."""
         record = record or await self.read(pid)
-        if pid in self._live or record.state in ENDED or record.state == "stopped":
+        if pid in self._live or self.ending or record.state in (*ENDED, "stopped"):
             return record
         if (record.program, record.version) not in self._programs:
             raise NoSuchProcess(
@@ -247,9 +280,10 @@ class Processes(
         await self.request(Release(pid=pid))
         self._live.pop(pid, None)
         if state in ENDED:
-            await self._announce_end(live.record)
             live.close_streams()
+            await self._announce_end(live.record)
         else:
+            live.close_streams()
             await self.publish(ProcessParked(pid=pid, waits_in=live.waits_in))
             if await self.request(ReadLetters(pid=pid)):  # it came while we were leaving
                 await self.deliver(pid)

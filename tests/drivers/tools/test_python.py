@@ -349,7 +349,7 @@ async def test_a_cancelled_call_leaves_a_read_behind_and_waits_for_the_rest(
             await call(slow)
         left.set()
 
-    scope, left = anyio.CancelScope(), anyio.Event()
+    scope, left, still_inside = anyio.CancelScope(), anyio.Event(), False
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cancel_it)

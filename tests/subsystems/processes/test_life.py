@@ -1,8 +1,9 @@
 """Spawning, waiting, finding, and how a process ends."""
 
-from typing import Self
+from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import pytest
 from conftest import System
 
@@ -126,7 +127,7 @@ async def test_a_process_knows_what_it_waits_in(system: System) -> None:
         agent = await spawn(kernel, sleeper())
         with anyio.fail_after(5):
             while (doing := (await agent.status()).doing) is None:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         assert doing.kind == "receive"
 
 
@@ -195,7 +196,7 @@ async def test_a_stopped_process_waits_for_cont(system: System) -> None:
         await agent.kill("STOP")
         with anyio.fail_after(5):
             while (await agent.status()).live:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         await agent.send("letter")
         assert (await agent.status()).record.state == "stopped"
         await agent.kill("CONT")
@@ -236,6 +237,49 @@ async def test_leaving_the_kernel_suspends_who_still_waits(system: System) -> No
             await _blocked(kernel, agent.pid)
 
 
+async def test_leaving_the_kernel_lets_who_is_at_work_finish(system: System) -> None:
+    done = []
+
+    async def script(ask: Any) -> str:
+        await anyio.sleep(0.05)
+        return "thought"
+
+    @program
+    async def thinker(self: Process) -> None:
+        done.append((await self.think("hard")).text)
+        await self.receive()
+        done.append("more")
+
+    with anyio.fail_after(5):
+        async with system(script) as kernel:
+            await spawn(kernel, thinker())
+            await anyio.sleep(0.01)
+    assert done == ["thought"]
+
+
+async def test_leaving_the_kernel_cuts_who_takes_too_long(system: System) -> None:
+    async def script(ask: Any) -> str:
+        await anyio.sleep(30)
+        return "thought"
+
+    with anyio.fail_after(5):
+        async with system(script, processes={"drain_s": 0.05}) as kernel:
+            await spawn(kernel, echo(text="x"))
+            await anyio.sleep(0.01)
+
+
+async def test_leaving_without_detaching_kills(system: System) -> None:
+    async with system(processes={"detach": False}) as kernel:
+        events = kernel.listen("process.exited")
+        told = await events.__aenter__()
+        agent = await spawn(kernel, sleeper())
+        await _blocked(kernel, agent.pid)
+    ends = [event async for event in told]
+    assert [(e.pid, e.state) for e in ends if isinstance(e, ProcessExited)] == [
+        (agent.pid, "killed")
+    ]
+
+
 async def test_the_end_of_a_process_is_told(system: System) -> None:
     async with system() as kernel, kernel.listen("process.exited") as ends:
         agent = await spawn(kernel, echo(text="x"))
@@ -249,7 +293,7 @@ def test_an_untyped_parameter_is_refused_when_the_program_is_declared() -> None:
     with pytest.raises(TypeError, match="'topic' has no type; write topic: str"):
 
         @program
-        async def vague(self: Process, topic) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        async def vague(self: Process, topic) -> None:  # type: ignore[no-untyped-def]
             pass
 
 
@@ -283,4 +327,4 @@ async def _blocked(kernel: object, pid: int) -> None:
     """Wait until the process waits in receive."""
     with anyio.fail_after(5):
         while (await kernel.request(Inspect(pid=pid))).doing is None:  # type: ignore[attr-defined]
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()

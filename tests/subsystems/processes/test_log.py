@@ -285,7 +285,9 @@ async def planned(self: Process, plan: Plan) -> list[Any]:
         for number, part in enumerate(plan):
             here = f"{path}/{number}"
             if isinstance(part, list):
-                told.append(await self.parallel(*(follow(p, here + str(i)) for i, p in enumerate(part))))
+                told.append(
+                    await self.parallel(*(follow(p, here + str(i)) for i, p in enumerate(part)))
+                )
             elif part == "think":
                 told.append((await self.think(here)).text)
             elif part == "note":

@@ -1,5 +1,6 @@
 """Thinking, tools, letters, memory, humans and streams, as a program sees them."""
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -161,10 +162,8 @@ async def test_branches_share_a_mailbox_without_reading_a_letter_twice(system: S
 async def test_a_letter_whose_reader_was_cut_is_read_by_the_next(system: System) -> None:
     @program
     async def patient(self: Process) -> str:
-        try:
+        with suppress(TimeoutError):
             await self.timeout(0.01, self.receive())
-        except TimeoutError:
-            pass
         return str(await self.receive())
 
     async with system() as kernel:
