@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from pydantic import JsonValue
 
 from aoskernel.drivers.storage.memory import MemoryStorage
 from aoskernel.subsystems.storage.driver import (
@@ -142,7 +143,8 @@ async def test_pages_keep_their_order_and_are_read_from_a_position(name: str) ->
 async def test_letters_are_read_in_order_until_they_are_taken(name: str) -> None:
     async with opened(name) as driver:
         sender, pid = await driver.new_pid(), await driver.new_pid()
-        for body in ("a", {"b": [1]}, None):
+        bodies: tuple[JsonValue, ...] = ("a", {"b": [1]}, None)
+        for body in bodies:
             await put(driver, sender, PostLetter(to=pid, body=body))
         await put(driver, Pid(0), PostLetter(to=pid, body="from outside"))
         letters = await driver.read(ReadLetters(pid=pid, limit=10))

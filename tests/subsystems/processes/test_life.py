@@ -34,12 +34,12 @@ async def sleeper(self: Process) -> str:
 
 class Countdown(Program[list[int]], name="countdown", version="1"):
     left: int
-    seen: list[int] = []
+    seen: tuple[int, ...] = ()
 
     async def step(self, process: Process) -> Self | Exit[list[int]]:
         if self.left == 0:
-            return Exit(self.seen)
-        return self.next(left=self.left - 1, seen=[*self.seen, self.left])
+            return Exit(list(self.seen))
+        return self.next(left=self.left - 1, seen=(*self.seen, self.left))
 
 
 async def test_awaiting_a_process_gives_its_result(system: System) -> None:

@@ -8,7 +8,7 @@ from conftest import System
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aoskernel import Kernel, Process, ProcessFailed, program, spawn
+from aoskernel import Kernel, KernelError, Process, ProcessFailed, program, spawn
 from aoskernel.subsystems.processes.messages import (
     Inspect,
     ListProcesses,
@@ -76,9 +76,10 @@ async def test_clock_chance_and_own_code_are_the_same_again(system: System) -> N
 async def test_an_error_is_the_same_again(system: System) -> None:
     @program
     async def unlucky(self: Process) -> str:
+        caught = ""
         try:
             await self.call("no_such_tool")
-        except Exception as error:
+        except KernelError as error:
             caught = f"{type(error).__name__}: {error}"
         await self.receive()
         return caught
@@ -201,6 +202,7 @@ async def test_race_takes_the_first_and_knows_it_on_resume(system: System) -> No
 async def test_a_timeout_is_a_timeout_again_on_resume(system: System) -> None:
     @program
     async def hasty(self: Process) -> str:
+        told = ""
         try:
             await self.timeout(0.01, self.sleep(30))
         except TimeoutError as error:
@@ -221,7 +223,7 @@ async def test_the_first_error_in_parallel_ends_the_others(system: System) -> No
     async def parent(self: Process) -> str:
         try:
             await self.parallel(self.sleep(30), self.call("no_such_tool"))
-        except Exception as error:
+        except KernelError as error:
             return type(error).__name__
         return "none"
 
@@ -307,7 +309,9 @@ def _letters(plan: Any) -> int:
     return sum(map(_letters, plan)) if isinstance(plan, list) else int(plan == "receive")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(plan=st.lists(plans, max_size=5))
 async def test_a_process_that_is_parked_at_every_wait_ends_as_if_it_never_was(
     system: System, plan: Plan

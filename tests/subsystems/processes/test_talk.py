@@ -244,10 +244,9 @@ async def test_a_human_is_asked_and_answers(system: System) -> None:
 
     async with system() as kernel, kernel.listen("human.asked") as questions:
         agent = await spawn(kernel, deploy())
-        async for event in questions:
-            assert isinstance(event, Asked)
-            question = event.question
-            break
+        event = await anext(questions)
+        assert isinstance(event, Asked)
+        question = event.question
         assert await kernel.request(ListQuestions()) == (question,)
         with pytest.raises(Exception, match="wants one of yes, no"):
             await kernel.request(Answer(number=question.number, text="perhaps"))
