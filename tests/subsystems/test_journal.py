@@ -1,7 +1,7 @@
 """An intent is written right before a call reaches outside, and only then."""
 
 import pytest
-from conftest import System
+from system import System
 
 from aoskernel import Process, ProcessFailed, program, spawn
 from aoskernel.subsystems.storage.messages import ReadLog

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import System
+from system import System
 
 from aoskernel import Kernel
 from aoskernel.drivers.llm.scripted import Scripted

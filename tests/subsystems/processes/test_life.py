@@ -5,7 +5,7 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 import pytest
-from conftest import System
+from system import System
 
 from aoskernel import Exit, Process, ProcessFailed, Program, attach, program, spawn
 from aoskernel.subsystems.processes.messages import (

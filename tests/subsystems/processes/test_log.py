@@ -4,9 +4,9 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import System
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from system import System
 
 from aoskernel import Kernel, KernelError, Process, ProcessFailed, program, spawn
 from aoskernel.subsystems.processes.messages import (

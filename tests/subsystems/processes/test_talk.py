@@ -5,8 +5,8 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import System
 from pydantic import BaseModel
+from system import System
 
 from aoskernel import Process, ProcessFailed, assistant, program, spawn
 from aoskernel.drivers.llm.scripted import call

@@ -1,0 +1,20 @@
+"""A whole kernel on a scripted model, for every suite."""
+
+from typing import Any, Protocol
+
+from aoskernel import Kernel
+
+
+class System(Protocol):
+    """Makes the default kernel; each keyword is a service's table in the configuration."""
+
+    def __call__(self, script: Any = None, /, **tables: dict[str, Any]) -> Kernel: ...
+
+
+def scripted_kernel(script: Any = None, /, **tables: dict[str, Any]) -> Kernel:
+    """The default kernel, whose model says what the script says, or what it was told."""
+    model = {"driver": "scripted", "script": script or (lambda ask: ask.messages[-1].text)}
+    policy = {"allow": ("llm.complete:*", "tools.call:*")}
+    services = {"policy": policy, **tables}
+    services["llm.default"] = {**model, **tables.get("llm.default", {})}
+    return Kernel.from_config(services=services)
