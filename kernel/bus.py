@@ -1,100 +1,84 @@
 """The bus: requests by direct switch, events by queue. It routes and never looks inside."""
 
 import asyncio
-import difflib
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from .call import Call, Envelope, current
-from .errors import BootError, KernelStopped, Unroutable
+from .call import Call, Envelope, current, hearing
+from .errors import KernelStopped, Unroutable, nearest
 from .events import Lagged
 from .gate import AskAgain, Gate
+from .line import Line
 from .message import Event, R, Request, Sink
 from .service import Handled, Service
-from .subscription import Subscription
+from .subscription import Item, Subscription
 
 Link = Callable[[Call[Any]], Awaitable[Any]]
-
-
-class Chain:
-    """The guards of one port, in order, then its handler. A swap makes a new one."""
-
-    __slots__ = ("_emptied", "first", "guards", "open")
-
-    def __init__(self, guards: tuple[Service, ...], handler: Link) -> None:
-        self.guards = guards
-        self.open = 0
-        self._emptied: asyncio.Future[None] | None = None
-        self.first = handler
-        for guard in reversed(guards):
-            self.first = _link(guard.guard, self.first)
-
-    async def emptied(self) -> None:
-        """Wait until every call that entered here has left."""
-        while self.open:
-            if self._emptied is None:
-                self._emptied = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._emptied)
-
-    def leave(self) -> None:
-        self.open -= 1
-        if self._emptied is not None and not self.open:
-            emptied, self._emptied = self._emptied, None
-            if not emptied.done():
-                emptied.set_result(None)
-
-
-def _link(guard: Callable[[Call[Any], Link], Awaitable[Any]], proceed: Link) -> Link:
-    return lambda call: guard(call, proceed)
 
 
 class Port:
     """Where one request type enters one service."""
 
-    __slots__ = ("address", "chain", "gate", "handler", "waits")
+    __slots__ = ("address", "deliver", "gate", "handler")
 
     def __init__(self, address: str, gate: Gate) -> None:
         self.address = address
         self.gate = gate
         self.handler: Callable[[Any], Awaitable[Any]]
-        self.waits = False
-        self.chain: Chain | None = None
+        self.deliver: Callable[[Call[Any]], Coroutine[Any, Any, Any]]
 
     def connect(self, service: Service, handled: Handled) -> None:
         self.handler = getattr(service, handled.method)
-        self.waits = handled.waits
+        self.deliver = self._wait if handled.waits else self._run
 
-    async def deliver(self, call: Call[R]) -> R:
+    async def _run(self, call: Call[Any]) -> Any:
         """Run the handler in this task, inside the service's gate."""
         gate, task = self.gate, asyncio.current_task()
         assert task is not None
-        while True:
-            if not gate.plain or self.waits:
-                await gate.enter(call, waits=self.waits)
-            call.gate = gate
-            gate.inside[call] = task
-            lent = _lend(call) if self.waits else []
+        cancels = task.cancelling()
+        token = current.set(call)
+        try:
+            if not gate.plain:
+                await gate.enter(call)
+            call.gate, gate.inside[call] = gate, task
             try:
-                return await self.handler(call.message)  # type: ignore[no-any-return]
+                return await self.handler(call.message)
             except asyncio.CancelledError:
-                if call.aborted is None or task.cancelling() > 1:
-                    lent = []  # it leaves for good: waiting for a permit would hold it up
+                if call.aborted is None or task.cancelling() > cancels + 1:
                     raise
-                if not isinstance(call.aborted, AskAgain):
-                    raise call.aborted from None
+                raise call.aborted() from None
             finally:
-                del gate.inside[call]
                 call.gate = None
-                if call.permit or gate.awaited:
+                if gate.plain and call.aborted is None:
+                    del gate.inside[call]
+                else:
                     gate.leave(call)
-                if call.aborted is not None:
-                    task.uncancel()
-                for lender in lent:
+        finally:
+            current.reset(token)
+
+    async def _wait(self, call: Call[Any]) -> Any:
+        """Run a handler that may wait for long: the permits lent back, asked again if cut."""
+        call.lent = lent = _lend(call)
+        try:
+            while True:
+                try:
+                    reply = await self._run(call)
+                    break
+                except AskAgain:
+                    continue
+            for lender in lent:
+                if lender.gate is not None:
                     await lender.gate.reclaim(lender)
-            call.aborted = None
+            return reply
+        except BaseException:
+            for lender in lent:  # whoever leaves with an error must not wait for a permit
+                if lender.gate is not None and not lender.permit:
+                    lender.gate.take(lender)
+            raise
 
 
-def _lend(call: Call[Any]) -> list[Any]:
+def _lend(call: Call[Any]) -> list[Call[Any]]:
     """Give back every permit the chain holds while it waits for long."""
     lent = []
     above = call.parent
@@ -106,185 +90,70 @@ def _lend(call: Call[Any]) -> list[Any]:
     return lent
 
 
-class Route:
-    """All ports of one request type."""
+class Chain:
+    """The guards of a route, in order, then the handler. A change of guards makes a new one."""
 
-    __slots__ = ("default", "ports")
+    __slots__ = ("_emptied", "_first", "guards", "open")
+
+    def __init__(self, guards: tuple[Service, ...], last: Link) -> None:
+        self.guards = guards
+        self.open = 0
+        self._emptied = Line()
+        self._first = last
+        for guard in reversed(guards):
+            self._first = _link(guard.guard, self._first)
+
+    async def run(self, call: Call[Any]) -> Any:
+        token = current.set(call)
+        self.open += 1
+        try:
+            return await self._first(call)
+        finally:
+            self.open -= 1
+            current.reset(token)
+            if self._emptied.turns:
+                self._emptied.wake()
+
+    async def emptied(self) -> None:
+        """Wait until every call that entered here has left."""
+        await self._emptied.wait(lambda: not self.open)
+
+
+def _link(guard: Callable[[Call[Any], Link], Awaitable[Any]], proceed: Link) -> Link:
+    return lambda call: guard(call, proceed)
+
+
+class Route:
+    """All ports of one request type, and the guards before them."""
+
+    __slots__ = ("chain", "default", "ports")
 
     def __init__(self) -> None:
         self.ports: dict[str, Port] = {}
         self.default: Port | None = None
+        self.chain: Chain | None = None
+
+    def deliver(self, call: Call[Any]) -> Awaitable[Any]:
+        """The last link: a guard may have readdressed the call."""
+        port = self.ports.get(call.address)
+        if port is None:
+            raise unroutable(call.message.__class__, call.address, self.ports)
+        return port.deliver(call if call.gate is None else call.twin())
 
 
 class Bus:
     """Routes by type and address. One per kernel."""
 
-    def __init__(self, time: Callable[[], float]) -> None:
-        self.time = time
+    def __init__(self) -> None:
+        self.time: Callable[[], float] = time.monotonic
         self.routes: dict[type[Request[Any]], Route] = {}
         self.subscriptions: list[Subscription] = []
-        self.stopped = False
+        self.stopped = True
         self._hearers: dict[type[Event], tuple[Subscription, ...]] = {}
-        self._servers: set[asyncio.Task[Any]] = set()
+        self._outdated: list[Chain] = []
 
-    # Requests
-
-    async def request(
-        self,
-        message: Request[R],
-        to: str | None = None,
-        sink: Sink | None = None,
-        sender: str = "app",
-        origin: object = None,
-    ) -> R:
-        """Have the one handler answer, in this task. Errors, cancellation and deadlines cross."""
-        route = self.routes.get(message.__class__)
-        port = None if route is None else route.default if to is None else route.ports.get(to)
-        if port is None:
-            raise self._unroutable(message.__class__, to)
-        call = Call(message, port.address, current.get(), sender, self.time(), sink, origin)
-        token = current.set(call)
-        chain = port.chain
-        try:
-            if chain is None:
-                return await port.deliver(call)
-            chain.open += 1
-            try:
-                return await chain.first(call)  # type: ignore[no-any-return]
-            finally:
-                chain.leave()
-        finally:
-            current.reset(token)
-
-    def addresses(self, message: type[Request[Any]]) -> tuple[str, ...]:
-        """The addresses that handle this type, sorted."""
-        route = self.routes.get(message)
-        return tuple(sorted(route.ports)) if route else ()
-
-    def _unroutable(self, kind: type[Request[Any]], to: str | None) -> Exception:
-        known = self.addresses(kind)
-        if self.stopped:
-            return KernelStopped()
-        if not known:
-            return Unroutable(
-                f"no handler for {kind.topic} ({kind.__name__}); register a service that has one"
-            )
-        if to is None:
-            return Unroutable(
-                f"{kind.topic} has several handlers and no default; pass to= one of "
-                f'{", ".join(known)}, or set [routes."{kind.topic}"] default in the config'
-            )
-        near = difflib.get_close_matches(to, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return Unroutable(
-            f"nobody at {to!r} handles {kind.topic}; at hand: {', '.join(known)}{hint}"
-        )
-
-    def connect(self, service: Service, gate: Gate) -> None:
-        """Make a service's handlers reachable, or point its ports at its successor."""
-        for handled in service.handled:
-            route = self.routes.setdefault(handled.message, Route())
-            address = service.address
-            if not handled.message.addressed and route.ports and address not in route.ports:
-                (other,) = route.ports
-                raise BootError(
-                    f"{other!r} and {address!r} both handle {handled.message.topic}; "
-                    "only one may, unless the request is declared addressed=True"
-                )
-            port = route.ports.get(address)
-            if port is None:
-                port = route.ports[address] = Port(address, gate)
-            port.connect(service, handled)
-            route.default = port if len(route.ports) == 1 else None
-
-    def disconnect(self, service: Service) -> None:
-        """Forget a service's handlers."""
-        for handled in service.handled:
-            route = self.routes.get(handled.message)
-            if route is not None:
-                route.ports.pop(service.address, None)
-                if not route.ports:
-                    del self.routes[handled.message]
-
-    # Events
-
-    async def publish(self, event: Event, /, *, sender: str = "app") -> None:
-        """Put the event into every matching queue; wait only where one is lossless and full."""
-        hearers = self._hearers.get(event.__class__)
-        if hearers is None:
-            hearers = self._match(event.__class__)
-        if not hearers:
-            return
-        item = (event, Envelope(current.get(), sender, self.time()))
-        full = None
-        for hearer in hearers:
-            if hearer.has_room:
-                hearer.put(item)
-            else:
-                full = [hearer] if full is None else [*full, hearer]
-        if full is not None:
-            await self._overflow(full, item)
-
-    async def _overflow(self, full: list[Subscription], item: tuple[Event, Envelope]) -> None:
-        lagged = []
-        for hearer in full:
-            if hearer.overflow == "drop_oldest":
-                hearer.drop_oldest()
-                hearer.put(item)
-                if not hearer.lagging:
-                    hearer.lagging = True
-                    lagged.append(hearer)
-        for hearer in lagged:
-            if not isinstance(item[0], Lagged):
-                await self.publish(Lagged(subscriber=hearer.name, dropped=hearer.dropped))
-        for hearer in full:
-            if hearer.overflow == "lossless":
-                # Two services that publish to each other must never wait for each other.
-                if asyncio.current_task() not in self._servers:
-                    await hearer.wait_for_room()
-                if not hearer.closed:
-                    hearer.put(item)
-
-    def _match(self, kind: type[Event]) -> tuple[Subscription, ...]:
-        if self.stopped:
-            raise KernelStopped
-        found = tuple(s for s in self.subscriptions if s.matches(kind.topic))
-        self._hearers[kind] = found
-        return found
-
-    def subscribe(self, subscription: Subscription) -> None:
-        self.subscriptions.append(subscription)
-        self._hearers.clear()
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        if subscription in self.subscriptions:
-            self.subscriptions.remove(subscription)
-        self._hearers.clear()
-        subscription.close()
-
-    async def serve(
-        self, subscription: Subscription, deliver: Callable[[Any], Awaitable[None]]
-    ) -> None:
-        """Work off a subscription in this task until it is closed and empty."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._servers.add(task)
-        try:
-            await subscription.serve(deliver)
-        finally:
-            self._servers.discard(task)
-
-    # Tasks
-
-    async def detached(
-        self,
-        sender: str,
-        work: Callable[..., Awaitable[None]],
-        args: Iterable[Any],
-    ) -> None:
-        """Run `work` as the root of a new chain, of the same trace as whoever spawned it."""
-        current.set(Envelope(current.get(), sender, self.time()))
-        await work(*args)
+    def begin(self) -> None:
+        self.time, self.stopped = asyncio.get_running_loop().time, False
 
     def end(self) -> None:
         """Refuse everything from here on."""
@@ -292,3 +161,124 @@ class Bus:
         self.routes.clear()
         for subscription in tuple(self.subscriptions):
             self.unsubscribe(subscription)
+
+    # Requests
+
+    def request(
+        self,
+        message: Request[R],
+        to: str | None = None,
+        sink: Sink | None = None,
+        sender: str = "app",
+        origin: object = None,
+    ) -> Coroutine[Any, Any, R]:
+        """Have the one handler answer, in this task. Errors, cancellation and deadlines cross."""
+        route = self.routes.get(message.__class__)
+        port = None if route is None else route.default if to is None else route.ports.get(to)
+        if route is None or port is None:
+            if self.stopped:
+                raise KernelStopped
+            raise unroutable(message.__class__, to, route.ports if route else ())
+        call = Call(message, port.address, current.get(), sender, self.time(), sink, origin)
+        return port.deliver(call) if route.chain is None else route.chain.run(call)
+
+    def addresses(self, message: type[Request[Any]]) -> tuple[str, ...]:
+        """The addresses that handle this type, sorted."""
+        route = self.routes.get(message)
+        return tuple(sorted(route.ports)) if route else ()
+
+    def connect(self, service: Service, gate: Gate) -> None:
+        """Make a service's handlers reachable, or point its ports at it as the successor."""
+        for handled in service.__handled__:
+            ports = self.routes.setdefault(handled.message, Route()).ports
+            port = ports.setdefault(service.address, Port(service.address, gate))
+            port.connect(service, handled)
+
+    def disconnect(self, service: Service) -> None:
+        """Forget a service's handlers."""
+        for handled in service.__handled__:
+            self.routes[handled.message].ports.pop(service.address, None)
+
+    def arrange(
+        self, message: type[Request[Any]], guards: tuple[Service, ...], default: str | None
+    ) -> None:
+        """Set a route's guards and default; calls under way keep to their old chain."""
+        route = self.routes[message]
+        route.default = route.ports.get(default) if default is not None else None
+        chain = route.chain
+        if guards != (chain.guards if chain else ()):
+            self._outdated = [old for old in (*self._outdated, chain) if old and old.open]
+            route.chain = Chain(guards, route.deliver) if guards else None
+
+    def outdated(self, guard: Service) -> list[Chain]:
+        """The chains that calls still go through although the guard was replaced."""
+        return [chain for chain in self._outdated if guard in chain.guards]
+
+    # Events
+
+    async def publish(self, event: Event, /, *, sender: str = "app") -> None:
+        """Put the event into every matching queue; wait only where one is lossless and full."""
+        kind = event.__class__
+        hearers = self._hearers.get(kind) or self._match(kind)
+        if not hearers:
+            return
+        item = (event, Envelope(current.get(), sender, self.time()))
+        full = None
+        for hearer in hearers:
+            if not hearer.offer(item):
+                full = [hearer] if full is None else [*full, hearer]
+        for hearer in full or ():
+            if hearing.get() is None:
+                await hearer.put(item)
+            else:  # two subscribers that publish to each other must never wait for each other
+                hearer.overdraw(item)
+
+    def tell(self, event: Event) -> None:
+        """The kernel's own publish, which never waits."""
+        kind = event.__class__
+        item: Item = (event, Envelope(current.get(), "kernel", self.time()))
+        for hearer in () if self.stopped else self._match(kind):
+            if not hearer.offer(item):
+                hearer.overdraw(item)
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Does anybody? Lets a busy publisher not make what nobody would take."""
+        return bool(self._match(kind))
+
+    def _match(self, kind: type[Event]) -> tuple[Subscription, ...]:
+        if self.stopped:
+            raise KernelStopped
+        if kind not in self._hearers:
+            self._hearers[kind] = tuple(s for s in self.subscriptions if s.matches(kind.topic))
+        return self._hearers[kind]
+
+    def subscribe(self, subscription: Subscription) -> None:
+        if self.stopped:
+            raise KernelStopped
+        subscription.tell_lag = self._tell_lag
+        self.subscriptions.append(subscription)
+        self._hearers.clear()
+
+    def _tell_lag(self, behind: Subscription) -> None:
+        self.tell(Lagged(subscriber=behind.name, dropped=behind.dropped))
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        if subscription in self.subscriptions:
+            self.subscriptions.remove(subscription)
+        self._hearers.clear()
+        subscription.close()
+
+
+def unroutable(kind: type[Request[Any]], to: str | None, known: Any) -> Unroutable:
+    """Say what could be asked instead."""
+    at_hand = ", ".join(sorted(known))
+    if not known:
+        return Unroutable(
+            f"no handler for {kind.topic} ({kind.__name__}); register a service that has one"
+        )
+    if to is None:
+        return Unroutable(
+            f"{kind.topic} has several handlers and no default; pass to= one of {at_hand}, "
+            f'or set [routes."{kind.topic}"] default in the config'
+        )
+    return Unroutable(f"nobody at {to!r} handles {kind.topic}; {nearest(to, known)}")

@@ -3,8 +3,10 @@
 Ids are numbers here and hexadecimal (W3C trace context) wherever they are shown.
 """
 
+import copy
 import itertools
 import random
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -13,8 +15,8 @@ import anyio
 from .message import Meter, R, Request, Sink
 
 if TYPE_CHECKING:
-
     from .gate import Gate
+    from .subscription import Subscription
 
 _ids = itertools.count(1 << 32)
 _TRACES = random.getrandbits(64) << 64  # this run's half of every trace id that begins here
@@ -23,9 +25,8 @@ _TRACES = random.getrandbits(64) << 64  # this run's half of every trace id that
 class Envelope:
     """Who said something, when, and because of what. Made by the kernel only.
 
-    `sent_at` is in seconds of the kernel's monotonic clock. `origin` is whatever the
-    caller's subsystem wants carried along (for processes: who is calling); calls made
-    underneath inherit it.
+    `sent_at` is in seconds of the kernel's clock. `origin` is what the caller's subsystem
+    wants carried along (for processes: who is calling); what is said underneath inherits it.
     """
 
     __slots__ = ("cause_id", "id", "origin", "sender", "sent_at", "trace")
@@ -37,12 +38,9 @@ class Envelope:
         self.sender = sender
         self.sent_at = sent_at
         if above is None:
-            self.cause_id = 0
-            self.trace = _TRACES | self.id
-            self.origin = origin
+            self.cause_id, self.trace, self.origin = 0, _TRACES | self.id, origin
         else:
-            self.cause_id = above.id
-            self.trace = above.trace
+            self.cause_id, self.trace = above.id, above.trace
             self.origin = above.origin if origin is None else origin
 
     @property
@@ -60,9 +58,14 @@ class Envelope:
 
 
 class Call(Envelope, Generic[R]):
-    """A request on its way to its handler, as guards see it."""
+    """A request on its way to its handler, as guards see it.
 
-    __slots__ = ("_meter", "aborted", "address", "gate", "message", "parent", "permit", "sink")
+    A guard may put another `message` or `address` in place before it proceeds.
+    """
+
+    __slots__ = (
+        "_meter", "aborted", "address", "gate", "lent", "message", "parent", "permit", "sink"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,25 +77,15 @@ class Call(Envelope, Generic[R]):
         sink: Sink | None,
         origin: object,
     ) -> None:
-        self.id = next(_ids)  # what Envelope's does, without the call: this runs for every request
-        self.sender = sender
-        self.sent_at = sent_at
-        if above is None:
-            self.cause_id = 0
-            self.trace = _TRACES | self.id
-            self.origin = origin
-            self.parent: Call[Any] | None = None
-        else:
-            self.cause_id = above.id
-            self.trace = above.trace
-            self.origin = above.origin if origin is None else origin
-            self.parent = above if above.__class__ is Call else None  # type: ignore[assignment]
+        Envelope.__init__(self, above, sender, sent_at, origin)
+        self.parent: Call[Any] | None = above if isinstance(above, Call) else None
         self.message = message
         self.address = address
         self.sink = sink
-        self.gate: Gate | None = None  # the gate this call is inside of
-        self.permit = False  # it holds one of the gate's permits
-        self.aborted: BaseException | None = None
+        self.gate: Gate | None = None  # the one it is inside of
+        self.permit = False  # it holds one of that gate's permits
+        self.lent: list[Call[Any]] | None = None  # whose permits it lent back, in a long wait
+        self.aborted: Callable[[], BaseException] | None = None
         self._meter: Meter | None = None
 
     @property
@@ -104,18 +97,30 @@ class Call(Envelope, Generic[R]):
 
     @property
     def deadline(self) -> float:
-        """When the caller gives up, on the kernel's monotonic clock; `math.inf` if never."""
+        """When the caller gives up, on the kernel's clock; `math.inf` if never."""
         return anyio.current_effective_deadline()
 
-    def is_inside(self, gate: "Gate") -> bool:
-        """Does the chain of calls that led here already stand inside this gate?"""
-        above = self.parent
-        while above is not None:
-            if above.gate is gate:
-                return True
-            above = above.parent
-        return False
+    def twin(self) -> "Call[R]":
+        """A copy that shares the meter, for a guard that proceeds twice at once."""
+        self.meter  # noqa: B018 - made now, so that both have the same
+        twin = copy.copy(self)
+        twin.gate, twin.permit, twin.lent, twin.aborted = None, False, None, None
+        return twin
 
 
 current: ContextVar[Envelope | None] = ContextVar("aoskernel_current", default=None)
 """The envelope being handled in this task; None in an application's own code."""
+
+hearing: "ContextVar[Subscription | None]" = ContextVar("aoskernel_hearing", default=None)
+"""The subscription this task works off; None where it works off none."""
+
+
+def is_within(gate: "Gate") -> bool:
+    """Does what this task does stand inside the gate, in whichever frame of its chain?"""
+    here = current.get()
+    while isinstance(here, Call):
+        if here.gate is gate:
+            return True
+        here = here.parent
+    heard = hearing.get()
+    return heard is not None and heard in gate.inside

@@ -3,11 +3,9 @@
 This is the one place where it is decided which service and which driver is used.
 """
 
-import difflib
 import inspect
 import os
 import tomllib
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
@@ -15,14 +13,25 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
-from .errors import ConfigError
+from .errors import ConfigError, nearest
 from .message import Value
 from .service import Service
 
 ENV = "AOSKERNEL__"
 DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.toml"
+
+Table = Mapping[str, Any]
+V = typing.TypeVar("V", bound=BaseModel)
 
 
 class KernelConfig(Value):
@@ -37,11 +46,15 @@ class KernelConfig(Value):
 
 
 class RouteConfig(Value):
-    """`[routes]`: guards in order; `off` removes; `default` addresses requests without `to=`."""
+    """`[routes]`: guards in order; `off` removes; `default` addresses requests without `to=`.
+
+    An `optional` route (those of the defaults are) may name a request that nobody handles.
+    """
 
     guards: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     default: str | None = None
+    optional: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -59,6 +72,7 @@ class RouteConfig(Value):
             guards=tuple(order),
             off=tuple(dict.fromkeys(self.off + user.off)),
             default=user.default or self.default,
+            optional=self.optional and user.optional,
         )
 
 
@@ -72,15 +86,21 @@ class Config(Value):
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> "Config":
         """Defaults, then the file, then the environment, then keyword arguments."""
-        layers = [_read(DEFAULTS), _read(Path(path)) if path is not None else {}]
-        merged = _merge_all(layers)
-        layers += [_environment(merged, os.environ), overrides]
+        defaults, file = _read(DEFAULTS), {} if path is None else _read(Path(path))
+        environment = _environment(_merge(defaults, file), os.environ)
+        user = _merge(_merge(file, environment), overrides)
+        for name, table in _tables(user, "services").items():
+            default = _tables(defaults, "services").get(name, {})
+            if any(key in table and table[key] != default.get(key) for key in ("use", "driver")):
+                _tables(defaults, "services").pop(name, None)  # the keys were another driver's
         routes: dict[str, RouteConfig] = {}
-        for layer in layers:
-            for topic, route in layer.get("routes", {}).items():
-                user = _checked(RouteConfig, f"routes.{topic}", route)
-                routes[topic] = routes[topic].under(user) if topic in routes else user
-        return _checked(cls, "", {**_merge_all(layers), "routes": routes})
+        for layer in (defaults, file, environment, overrides):
+            for topic, route in _tables(layer, "routes").items():
+                checked = _checked(RouteConfig, f"routes.{topic}", route)
+                if layer is defaults:
+                    checked = checked.model_copy(update={"optional": True})
+                routes[topic] = routes[topic].under(checked) if topic in routes else checked
+        return _checked(Config, "", {**_merge(defaults, user), "routes": routes})
 
     def build(self) -> list[Service]:
         """Make every configured service."""
@@ -96,49 +116,63 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from error
 
 
-def _merge_all(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old = merged.get(key)
-            both = isinstance(old, Mapping) and isinstance(value, Mapping)
-            merged[key] = _merge_all([old, value]) if both and "env" not in value else value
+def _tables(layer: Table, key: str) -> dict[str, Any]:
+    found = layer.get(key, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"config: {key!r} must be a table, not {found!r}")
+    return found
+
+
+def _merge(under: Table, over: Table) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and "env" not in value
+        merged[key] = _merge(typing.cast(Table, old), value) if both else value
     return merged
 
 
-def _environment(known: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+class FromEnvironment(str):
+    """Text that came from the environment, where secrets may come from."""
+
+
+def _environment(known: Table, environ: Mapping[str, str]) -> dict[str, Any]:
     """AOSKERNEL__SERVICES__LLM_DEFAULT__DRIVER=scripted; "_" stands for "." in known names."""
     layer: dict[str, Any] = {}
-    for name, text in environ.items():
-        if name.startswith(ENV):
-            place, table, around = layer, known, name.removeprefix(ENV).lower().split("__")
-            for part in around[:-1]:
-                key = next((k for k in table if k.replace(".", "_").lower() == part), part)
-                place = place.setdefault(key, {})
-                table = table.get(key) or {}
+    for name in sorted(key for key in environ if key.startswith(ENV)):
+        place, table, text = layer, known, environ[name]
+        *path, last = name.removeprefix(ENV).lower().split("__")
+        for part in path:
+            key = next((k for k in table if k.replace(".", "_").lower() == part), part)
+            place, inner = place.setdefault(key, {}), table.get(key)
+            table = inner if isinstance(inner, Mapping) else {}
+            if not isinstance(place, dict):
+                raise ConfigError(f"{name}: {key} is set to a value already, it has no parts")
+        place[last] = FromEnvironment(text)
+        if text[:1] in ("[", "{"):
             try:
-                place[around[-1]] = tomllib.loads(f"value = {text}")["value"]
-            except tomllib.TOMLDecodeError:
-                place[around[-1]] = text
+                place[last] = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError as error:
+                raise ConfigError(f"{name} looks like TOML but is not: {error}") from error
     return layer
 
 
-def _checked(model: Any, where: str, value: Any) -> Any:
+def _checked(model: type[V], where: str, value: Any) -> V:
     """Validate; the error names the key and what could stand there instead."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where, list(model.model_fields))) from None
+        raise ConfigError(_explain(error, where, model.model_fields)) from None
 
 
-def _explain(error: ValidationError, where: str, known: list[str]) -> str:
+def _explain(error: ValidationError, where: str, known: Iterable[str]) -> str:
     told = []
-    for problem in error.errors():
+    for problem in error.errors(include_url=False, include_input=False):
+        last = str(problem["loc"][-1]) if problem["loc"] else ""
         key = ".".join(filter(None, [where, *map(str, problem["loc"])]))
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            told.append(f"unknown key {key!r}{hint} Known: {', '.join(sorted(known))}")
+            fields = known if len(problem["loc"]) == 1 else KernelConfig.model_fields
+            told.append(f"unknown key {key!r}; {nearest(last, fields)}")
         elif problem["type"] == "missing":
             told.append(f"{key!r} must be set")
         else:
@@ -146,85 +180,72 @@ def _explain(error: ValidationError, where: str, known: list[str]) -> str:
     return "config: " + "; ".join(told)
 
 
-def build(name: str, table: Mapping[str, Any]) -> Service:
+def build(name: str, table: Table) -> Service:
     """Make one service from its table: `use` names the class, `driver` its driver."""
-    keys = {key: _resolve(name, key, value) for key, value in table.items()}
+    where, built = f"services.{name}", {}
+    keys = {key: _resolve(f"{where}.{key}", value) for key, value in table.items()}
     service = load("aoskernel.services", keys.pop("use", name.partition(".")[0]), "service")
     if not (isinstance(service, type) and issubclass(service, Service)):
-        raise ConfigError(f"services.{name}: {service!r} is not a Service class")
-    where, built = f"services.{name}", {}
+        raise ConfigError(f"{where}: {service!r} is not a Service class")
     if service.driver:
+        group, what = f"aoskernel.drivers.{service.driver}", f"driver for {service.driver}"
         if "driver" not in keys:
-            names = ", ".join(sorted(installed(f"aoskernel.drivers.{service.driver}")))
-            raise ConfigError(f"{where} needs a driver; installed: {names}")
-        driver = load(
-            f"aoskernel.drivers.{service.driver}",
-            keys.pop("driver"),
-            f"driver for {service.driver}",
-        )
-        own = set(_parameters(service)) - {"driver"}
+            raise ConfigError(f"{where} needs a driver; {nearest('', installed(group))}")
+        driver, own = load(group, keys.pop("driver"), what), _parameters(service)
         of_driver = {key: keys.pop(key) for key in tuple(keys) if key not in own}
         built["driver"] = construct(driver, where, of_driver, known=own)
-    return construct(service, where, keys, **built).named(name)
+    made: Service = construct(service, where, keys, **built)
+    return made.named(name)
 
 
 def construct(
-    make: Callable[..., Any],
-    where: str,
-    keys: Mapping[str, Any],
-    known: Iterable[str] = (),
-    **built: Any,
+    make: Callable[..., Any], where: str, keys: Table, known: Iterable[str] = (), **built: Any
 ) -> Any:
     """Call a constructor with config keys, checked against its typed parameters."""
-    fields = {k: v for k, v in _parameters(make).items() if k not in built}
+    fields = {name: field for name, field in _parameters(make).items() if name not in built}
     for key, value in keys.items():
-        if key in fields and _is_secret(fields[key][0]) and not isinstance(value, SecretStr):
+        secret = key in fields and SecretStr in (fields[key][0], *typing.get_args(fields[key][0]))
+        if secret and not isinstance(value, FromEnvironment | SecretStr | None):
             raise ConfigError(
                 f"{where}.{key} is a secret and must not stand in the config; "
                 f'write {key} = {{ env = "NAME" }} and set that variable'
             )
-    plain = {k: v.get_secret_value() if isinstance(v, SecretStr) and k in fields
-             and not _is_secret(fields[k][0]) else v for k, v in keys.items()}  # fmt: skip
-    model = create_model(where, __config__={"extra": "forbid", "arbitrary_types_allowed": True},
-                         **typing.cast(Any, fields))  # fmt: skip
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model = create_model(where, __config__=config, **typing.cast(Any, fields))
     try:
-        checked = model.model_validate(plain)
+        checked = model.model_validate(keys)
     except ValidationError as error:
         raise ConfigError(_explain(error, where, [*fields, *known])) from None
     try:
-        return make(**{k: getattr(checked, k) for k in checked.model_fields_set}, **built)
+        return make(**{key: getattr(checked, key) for key in checked.model_fields_set}, **built)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
 def _parameters(make: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    target = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
-    if target is object.__init__:
-        return {}
-    hints = typing.get_type_hints(target, include_extras=True)
-    found = list(inspect.signature(make).parameters.values())
+    """The constructor's parameters: name -> (type, default)."""
+    hints = typing.get_type_hints(vars(make).get("__init__", make.__init__), include_extras=True)
     return {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-        for p in found
+        for p in inspect.signature(make).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
 
 
-def _is_secret(kind: Any) -> bool:
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return any(_is_secret(part) for part in typing.get_args(kind))
-    return kind is SecretStr
-
-
-def _resolve(name: str, key: str, value: Any) -> Any:
-    if not (isinstance(value, Mapping) and set(value) == {"env"}):
+def _resolve(where: str, value: Any) -> Any:
+    """Put environment variables where { env = "NAME" } stands."""
+    if isinstance(value, list):
+        return [_resolve(where, item) for item in value]
+    if not isinstance(value, Mapping):
         return value
+    if set(value) != {"env"}:
+        return {key: _resolve(f"{where}.{key}", item) for key, item in value.items()}
     if value["env"] not in os.environ:
         raise ConfigError(
-            f"services.{name}.{key} is read from the environment variable {value['env']}, "
-            f"which is not set; set it, or remove the service {name!r}"
+            f"{where} is read from the environment variable {value['env']}, which is not set; "
+            f"set it, or remove the service {where.split('.')[1]!r}"
         )
-    return SecretStr(os.environ[value["env"]])
+    return FromEnvironment(os.environ[value["env"]])
 
 
 def installed(group: str) -> dict[str, str]:
@@ -237,11 +258,7 @@ def load(group: str, name: str, what: str) -> Any:
     if ":" not in name:
         points = installed(group)
         if name not in points:
-            near = difflib.get_close_matches(name, points, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(
-                f"no {what} named {name!r}; {hint}installed: {', '.join(sorted(points)) or 'none'}"
-            )
+            raise ConfigError(f"no {what} named {name!r}; {nearest(name, points)}")
         name = points[name]
     module, _, path = name.partition(":")
     try:

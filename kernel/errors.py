@@ -14,7 +14,8 @@ KernelError
 +- Refused                 a guard: never; the reason says which rule
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class KernelError(Exception):
@@ -43,10 +44,10 @@ class Unavailable(KernelError):
 
 
 class KernelStopped(Unavailable):
-    """The kernel has ended; nothing can be asked of it any more."""
+    """The kernel has ended (or never started); nothing can be asked of it."""
 
     def __init__(self) -> None:
-        super().__init__("kernel", "the kernel has stopped")
+        super().__init__("kernel", "the kernel is not running; it has ended or was never started")
 
 
 class KernelFailed(KernelError):
@@ -86,3 +87,12 @@ class Refused(KernelError):
     def __init__(self, reason: str, *, rule: str) -> None:
         super().__init__(reason)
         self.rule = rule
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What could have been meant, for the end of a message."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1)
+    return (
+        f"did you mean {near[0]!r}? " if near else ""
+    ) + f"at hand: {', '.join(known) or 'none'}"

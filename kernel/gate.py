@@ -1,155 +1,139 @@
 """The gate of a service: who is inside, who may enter, and how to get everyone out.
 
-A request runs in its caller's task (a direct switch), so the gate holds no queue of
-messages, only of callers that wait to enter. To abort a call means to cancel its task up to
-the frame that entered, and to take the cancellation back there: a scope per call would cost
-three times the call.
+A request runs in its caller's task (a direct switch), so the gate holds no messages, only
+callers that wait to enter. To abort a call means to cancel its task up to the frame that
+entered, and to take the cancellation back there: a scope per call would cost three times the
+call. Such a cancellation comes after the grace only, and anyio's shields do not stop it.
 """
 
 import asyncio
-from collections import deque
-from typing import Any
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
-from .call import Call
-from .errors import Unavailable
+from .call import Call, is_within
+from .line import Line
+
+if TYPE_CHECKING:
+    from .subscription import Subscription
+
+Visitor: TypeAlias = "Call[Any] | Subscription"
+Reason = Callable[[], BaseException]
+"""Makes the error for one caller; a shared one would collect everybody's traceback."""
 
 LAST_WORDS_S = 5.0
 """How long an aborted handler's clean-up may take before it is left behind, in seconds."""
 
+# When a cancelled anyio scope and an abort meet in one turn of the loop, asyncio folds them
+# into one CancelledError with the later message; by this one the scope still knows its own.
+ABORTED = "Cancelled via cancel scope of an aborted call"
+
 
 class AskAgain(BaseException):
-    """Marks a long wait that is cut by a swap and put to the successor instead."""
+    """Cuts a long wait when its service is swapped; it is put to the successor instead."""
 
 
 class Gate:
-    """Admits calls to one service; `limit` permits at once, unbounded when None."""
+    """Admits calls to one service."""
 
     __slots__ = (
-        "_closed",
-        "_emptied",
-        "_free",
-        "_shut",
-        "_waiting",
-        "awaited",
-        "inside",
-        "limit",
+        "_free", "_leaving", "_long", "_newcomers", "_refusal", "_returning", "closed", "inside",
         "plain",
-    )
+    )  # fmt: skip
 
-    def __init__(self, limit: int | None) -> None:
-        self.limit = limit
-        self.inside: dict[Call[Any], asyncio.Task[Any]] = {}
-        self.plain = False  # open and unlimited: the bus may walk straight through
-        self._closed = True
-        self._shut: Unavailable | None = None
-        self._free = limit or 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self.awaited = False  # somebody waits for the gate to be empty
-        self._emptied = anyio.Event()
+    def __init__(self) -> None:
+        self.inside: dict[Visitor, asyncio.Task[Any]] = {}
+        self.closed = True
+        self.plain = False  # open to all and watched by nobody: calls walk straight through
+        self._refusal: Reason | None = None
+        self._free = math.inf
+        self._newcomers, self._long, self._returning = Line(), Line(), Line()
+        self._leaving = Line()
 
     def open(self, limit: int | None) -> None:
-        self.limit = limit
-        held = sum(1 for call in self.inside if call.permit)
-        self._free = (limit or 0) - held
-        self._closed, self._shut = False, None
-        self.plain = limit is None
+        """Let in so many calls at once, or (None) all who come."""
+        self._free = (limit or math.inf) - sum(visitor.permit for visitor in self.inside)
+        self.closed, self.plain, self._refusal = False, limit is None, None
         self._wake()
 
-    def close(self) -> None:
-        """Newcomers wait from here on; chains that are already inside still pass."""
-        self._closed = True
-        self.plain = False
-
-    def shut(self, reason: Unavailable) -> None:
-        """Newcomers and those who wait are refused from here on."""
-        self.close()
-        self._shut = reason
+    def close(self, refusal: Reason | None = None) -> None:
+        """Newcomers wait from here on, or are refused; chains already inside still pass."""
+        self.closed, self.plain, self._refusal = True, False, refusal
         self._wake()
-
-    async def enter(self, call: Call[Any], *, waits: bool) -> None:
-        """Wait until the call may enter. A handler that `waits` takes no permit."""
-        if call.is_inside(self):  # its own chain must never wait for itself
-            if self._shut is not None:
-                raise self._shut
-            return
-        first = True
-        while self._shut is None:
-            if not self._closed and (waits or self.limit is None):
-                return
-            if not self._closed and self._free > 0 and (not first or not self._waiting):
-                self._free -= 1
-                call.permit = True
-                return
-            first = False
-            await self._queue(back=True)
-        raise self._shut
-
-    async def _queue(self, *, back: bool) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        (self._waiting.append if back else self._waiting.appendleft)(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake()  # the turn was ours; pass it on
-            raise
-        finally:
-            if not waiter.done():  # pragma: no cover - only when the loop is torn down
-                waiter.cancel()
 
     def _wake(self) -> None:
-        """Wake as many callers as may now go on; each looks again for itself."""
-        many = self._free if not self._closed and self.limit is not None else len(self._waiting)
-        while self._waiting and many > 0:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                many -= 1
+        for line in (self._returning, self._long, self._newcomers):
+            line.wake()
+
+    async def enter(self, call: Call[Any]) -> None:
+        """Wait for admission; a call that waits for long needs no permit."""
+        if is_within(self):  # a chain must never wait for itself
+            return
+        if call.lent is not None:
+            await self.opened()
+        else:
+            await self._newcomers.wait(self._has_room)
+        if self._refusal is not None:
+            raise self._refusal()
+        if call.lent is None:
+            self.take(call)
+
+    def _has_room(self) -> bool:
+        free = not self.closed and self._free > 0 and not self._returning.turns
+        return free or self._refusal is not None
+
+    async def opened(self) -> bool:
+        """Wait until the gate is open; False when it refuses."""
+        await self._long.wait(lambda: not self.closed or self._refusal is not None)
+        return not self.closed
+
+    def take(self, call: Call[Any]) -> None:
+        """Give the call a permit, overdrawing when there is none."""
+        call.permit = True
+        self._free -= 1
 
     def release(self, call: Call[Any]) -> None:
-        """Give the call's permit back."""
+        """Take the call's permit back."""
         call.permit = False
         self._free += 1
-        if not self._closed:
-            self._wake()
+        self._wake()
 
     async def reclaim(self, call: Call[Any]) -> None:
-        """Take a lent permit back, before those who have not entered yet."""
-        while self._free <= 0 and self._shut is None:
-            await self._queue(back=False)
-        self._free -= 1
-        call.permit = True
+        """Get a lent permit back before any newcomer; a closed gate lets its own finish."""
+        await self._returning.wait(lambda: self._free > 0 or self.closed)
+        self.take(call)
 
-    def leave(self, call: Call[Any]) -> None:
-        """The call has left (its entry in `inside` is gone)."""
-        if call.permit:
-            self.release(call)
-        if self.awaited and not self.inside:
-            self._emptied.set()
+    def leave(self, visitor: Visitor) -> None:
+        """The visitor is out; where the gate is plain, forgetting it is enough."""
+        task = self.inside.pop(visitor)
+        if isinstance(visitor, Call) and visitor.permit:
+            self.release(visitor)
+        if visitor.aborted is not None:
+            visitor.aborted = None
+            task.uncancel()
+        self._leaving.wake()
 
-    async def empty(self) -> None:
-        """Wait until nobody is inside."""
-        self.awaited = True
-        while self.inside:
-            self._emptied = anyio.Event()
-            await self._emptied.wait()
-        self.awaited = False
+    def abort(self, reason: Reason, visitors: Iterable[Visitor]) -> None:
+        """Cut these; each caller gets the reason raised."""
+        for visitor in tuple(visitors):
+            if visitor.aborted is None:
+                visitor.aborted = reason
+                self.inside[visitor].cancel(ABORTED)
 
-    def abort(self, reason: BaseException, *calls: Call[Any]) -> None:
-        """Cut these calls; each caller gets `reason` raised."""
-        for call in calls:
-            if call.aborted is None and call in self.inside:
-                call.aborted = reason
-                self.inside[call].cancel()
-
-    async def drain(self, grace_s: float, reason: BaseException, waiting: list[Call[Any]]) -> None:
-        """Close; cut the long waits at once, and after `grace_s` whoever is still inside."""
+    async def drain(self, grace_s: float, reason: Reason) -> None:
+        """Close; cut the long waits at once, and after the grace whoever is still inside."""
         self.close()
-        self.abort(AskAgain(), *waiting)
-        with anyio.move_on_after(grace_s):
-            await self.empty()
-        self.abort(reason, *self.inside)
-        with anyio.move_on_after(LAST_WORDS_S):
-            await self.empty()
+        self.abort(AskAgain, [v for v in self.inside if isinstance(v, Call) and v.lent is not None])
+        await self._emptied(grace_s)
+        await self.clear(reason)
+
+    async def clear(self, reason: Reason) -> None:
+        """Get everyone out of the closed gate."""
+        self.abort(reason, self.inside)
+        await self._emptied(LAST_WORDS_S)
+
+    async def _emptied(self, within_s: float) -> None:
+        with anyio.move_on_after(within_s):
+            await self._leaving.wait(lambda: not self.inside)

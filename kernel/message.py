@@ -32,7 +32,7 @@ class Meter(dict[str, float]):
 class Value(BaseModel):
     """Immutable data; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Message(Value):

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from .call import Call
+from .call import Call, Envelope, current, hearing
 from .errors import BootError, KernelStopped
 from .message import Event, R, Request, Sink
+from .subscription import Overflow
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from .bus import Bus
 
 Restart = Literal["always", "on_crash", "never"]
-Overflow = Literal["drop_oldest", "lossless"]
 Proceed = Callable[[Call[R]], Awaitable[R]]
 """The rest of a guarded call: further guards, then the handler."""
 
@@ -22,25 +22,22 @@ S = TypeVar("S")
 Q = TypeVar("Q", bound=Request[Any])
 E = TypeVar("E", bound=Event)
 
-Handles = Callable[[Callable[[S, Q], Awaitable[R]]], Callable[[S, Q], Awaitable[R]]]
 
-
-class Handled:
+class Handled(NamedTuple):
     """What `@handles` noted on a method."""
 
-    __slots__ = ("message", "method", "waits")
+    message: type[Request[Any]]
+    method: str
+    waits: bool
 
-    def __init__(self, message: type[Request[Any]], method: str, waits: bool) -> None:
-        self.message, self.method, self.waits = message, method, waits
 
-
-class Heard:
+class Heard(NamedTuple):
     """What `@subscribes` noted on a method."""
 
-    __slots__ = ("method", "overflow", "pattern", "size")
-
-    def __init__(self, pattern: str, method: str, size: int, overflow: Overflow) -> None:
-        self.pattern, self.method, self.size, self.overflow = pattern, method, size, overflow
+    pattern: str
+    method: str
+    size: int
+    overflow: Overflow
 
 
 def handles(
@@ -53,7 +50,7 @@ def handles(
     """
 
     def mark(method: Callable[[S, Q], Awaitable[R]]) -> Callable[[S, Q], Awaitable[R]]:
-        method.__handled__ = Handled(message, method.__name__, waits)  # type: ignore[attr-defined]
+        method.__dict__["handled"] = Handled(message, method.__name__, waits)
         return method
 
     return mark
@@ -70,7 +67,7 @@ def subscribes(
     pattern = event if isinstance(event, str) else event.topic
 
     def mark(method: Callable[[S, E], Awaitable[None]]) -> Callable[[S, E], Awaitable[None]]:
-        method.__heard__ = Heard(pattern, method.__name__, size, overflow)  # type: ignore[attr-defined]
+        method.__dict__["heard"] = Heard(pattern, method.__name__, size, overflow)
         return method
 
     return mark
@@ -84,11 +81,12 @@ class Service:
             async def read(self, request: ReadUsage) -> int: ...
 
     `start` acquires, `run` works for as long as the service lives (optional), `stop`
-    releases; all three run in one task. When `run` raises, the service has crashed: it is
-    stopped and, unless `restart="never"`, started again. A handler's error is its caller's.
-    `concurrency` bounds how many requests run inside at once; None is unbounded.
+    releases. When `run` raises, the service has crashed: it is stopped and, unless
+    `restart="never"`, started again ("always": also when `run` returns). A handler's error
+    is its caller's. `concurrency` bounds how many requests run inside at once.
     `exclusive=True` (a port, a lock) makes a swap stop the old one before the new one starts.
-    A service that overrides `guard` can stand on routes.
+    A service that overrides `guard` can stand on routes; `pinned` warns when it is taken off.
+    `driver` is the kind of driver its constructor takes.
     """
 
     name: ClassVar[str] = ""
@@ -100,9 +98,9 @@ class Service:
     driver: ClassVar[str] = ""
     concurrency: int | None = None
 
-    handled: ClassVar[tuple[Handled, ...]] = ()
-    heard: ClassVar[tuple[Heard, ...]] = ()
-
+    __handled__: tuple[Handled, ...] = ()
+    __heard__: tuple[Heard, ...] = ()
+    __guards__: ClassVar[bool] = False
     address: str = ""
     _bus: "Bus | None" = None
     _tasks: "TaskGroup | None" = None
@@ -119,7 +117,6 @@ class Service:
         driver: str = "",
         concurrency: int | None = None,
     ) -> None:
-        """`driver` is the kind of driver its constructor takes; `pinned` warns when off."""
         super().__init_subclass__()
         cls.name = cls.address = name or cls.name or cls.__name__.lower()
         cls.needs_at_start = cls.needs_at_start | frozenset(needs_at_start)
@@ -129,9 +126,10 @@ class Service:
         cls.pinned = cls.pinned if pinned is None else pinned
         cls.driver = driver or cls.driver
         cls.concurrency = concurrency or cls.concurrency
-        members = [member for _, member in inspect.getmembers(cls, inspect.isfunction)]
-        cls.handled = tuple(m.__handled__ for m in members if hasattr(m, "__handled__"))
-        cls.heard = tuple(m.__heard__ for m in members if hasattr(m, "__heard__"))
+        cls.__guards__ = cls.guard is not Service.guard
+        marks = [vars(member) for _, member in inspect.getmembers(cls, inspect.isfunction)]
+        cls.__handled__ = tuple(mark["handled"] for mark in marks if "handled" in mark)
+        cls.__heard__ = tuple(mark["heard"] for mark in marks if "heard" in mark)
 
     def named(self, address: str) -> Self:
         """Give this instance an address of its own, e.g. "llm.fast"."""
@@ -148,7 +146,10 @@ class Service:
         """Release what `start` acquired; called after a failed start too."""
 
     def hand_over(self, successor: Any) -> None:
-        """Give the live state (queues, windows, circuits) to the one that replaces this."""
+        """Give the live state (queues, windows, circuits) to the one that replaces this.
+
+        Nobody is inside any more and the successor has started; if this raises, it stays.
+        """
 
     async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
         """Stand on a route: answer, refuse, wait, or `return await proceed(call)`."""
@@ -183,7 +184,12 @@ class Service:
         """
         if self._tasks is None:
             raise KernelStopped
-        self._tasks.start_soon(self.bus.detached, self.address, work, args, name=name)
+        self._tasks.start_soon(self._begin_chain, work, args, name=name)
+
+    async def _begin_chain(self, work: Callable[..., Awaitable[None]], args: Any) -> None:
+        current.set(Envelope(current.get(), self.address, self.bus.time()))
+        hearing.set(None)
+        await work(*args)
 
     def addresses(self, message: type[Request[Any]]) -> tuple[str, ...]:
         """Who handles an addressed request at the moment."""

@@ -4,152 +4,159 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from .call import Envelope, current
+from .call import Envelope, current, hearing
+from .gate import Gate, Reason
+from .line import Line
 from .log import log
 from .message import Event
-from .service import Overflow
 
 Item = tuple[Event, Envelope]
+Overflow = Literal["drop_oldest", "lossless"]
+Deliver = Callable[[Any], Awaitable[None]]
 
 
 class Subscription:
-    """One subscriber's queue: urgent events first, in order within a lane.
+    """One subscriber's queue: urgent events first, in order within their lane.
 
-    Iterate it to take events (an application's `listen`), or `serve` a handler from it.
-    `dropped` counts what was lost for good; nothing is dropped uncounted.
+    Iterate it to take events (an application's `listen`), or let `serve` deliver them.
+    `size` bounds each lane. `dropped` counts what was lost; nothing is dropped uncounted.
     """
 
-    __slots__ = (
-        "_room",
-        "_sleeper",
-        "_waiters",
-        "closed",
-        "dropped",
-        "failed",
-        "lagging",
-        "name",
-        "normal",
-        "overflow",
-        "pattern",
-        "size",
-        "urgent",
-    )
+    permit = False  # what a gate asks of its visitors: events need no permit
 
     def __init__(self, name: str, pattern: str, size: int, overflow: Overflow) -> None:
         self.name, self.pattern, self.size, self.overflow = name, pattern, size, overflow
         self.normal: deque[Item] = deque()
         self.urgent: deque[Item] = deque()
-        self.dropped = 0
-        self.failed = 0
-        self.lagging = False
-        self.closed = False
+        self.dropped = self.failed = 0
+        self.lagging = self.closed = self.busy = False
+        self.aborted: Reason | None = None
+        self.deliver: Deliver
+        self.tell_lag: Callable[[Subscription], None] | None = None
+        self._bound = size  # 0 while publishers wait for room, so that nobody overtakes them
         self._sleeper: asyncio.Future[None] | None = None
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._room = size
+        self._publishers, self._settling = Line(), Line()
 
     def matches(self, topic: str) -> bool:
-        return self.pattern == topic or fnmatchcase(topic, self.pattern)
+        return fnmatchcase(topic, self.pattern)
 
     def __len__(self) -> int:
         return len(self.normal) + len(self.urgent)
 
-    @property
-    def has_room(self) -> bool:
-        """Is there room, and nobody who waits for it already?"""
-        return self._room > 0 and not self._waiters
+    def offer(self, item: Item) -> bool:
+        """Take an event without waiting; False when the queue is lossless and full."""
+        lane = self.urgent if item[0].urgent else self.normal
+        if len(lane) < self._bound:
+            lane.append(item)
+        elif self.overflow == "lossless":
+            return False
+        else:
+            self._drop_oldest(lane, item)
+        if self._sleeper is not None:
+            self._wake()
+        return True
 
-    def put(self, item: Item) -> None:
-        """Append; the caller has seen to it that there is room, or overdraws knowingly."""
-        (self.urgent if item[0].urgent else self.normal).append(item)
-        self._room -= 1
-        sleeper = self._sleeper
-        if sleeper is not None:
-            self._sleeper = None
-            if not sleeper.done():
-                sleeper.set_result(None)
-
-    def drop_oldest(self) -> None:
-        """Make room; an urgent event goes only when there is nothing else."""
-        (self.normal or self.urgent).popleft()
+    def _drop_oldest(self, lane: deque[Item], item: Item) -> None:
+        lane.popleft()
+        lane.append(item)
         self.dropped += 1
-        self._room += 1
+        if not self.lagging:
+            self.lagging = True
+            if self.tell_lag is not None:
+                self.tell_lag(self)
 
-    async def wait_for_room(self) -> None:
-        """Queue up behind the publishers that wait already; returns early when closed."""
-        while not self.closed:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake_a_publisher()
-                raise
-            finally:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
-            if self._room > 0:
-                return
+    def _wake(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+        self._sleeper = None
 
-    def _wake_a_publisher(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
+    async def put(self, item: Item) -> None:
+        """Take an event once there is room, in the order of asking."""
+        lane = self.urgent if item[0].urgent else self.normal
+        self._bound = 0
+        try:
+            await self._publishers.wait(lambda: self.closed or len(lane) < self.size)
+        finally:
+            if not self._publishers.turns:
+                self._bound = self.size
+        self.overdraw(item)
 
-    def take(self) -> Item:
-        """The next event; IndexError when there is none."""
-        item = self.urgent.popleft() if self.urgent else self.normal.popleft()
-        self._room += 1
-        if self._waiters:
-            self._wake_a_publisher()
+    def overdraw(self, item: Item) -> None:
+        """Take an event, room or not; where waiting could be for oneself."""
+        if self.closed:
+            self.dropped += 1
+        else:
+            (self.urgent if item[0].urgent else self.normal).append(item)
+            self._wake()
+
+    def _take(self) -> Item:
+        item = (self.urgent or self.normal).popleft()
+        if not self._bound:
+            self._publishers.wake()
         return item
 
-    async def more(self) -> bool:
+    async def _more(self) -> bool:
         """Wait until there is an event; False when closed and empty."""
-        while not (self.normal or self.urgent):
+        while not (self.urgent or self.normal):
             self.lagging = False
+            self._settling.wake()
             if self.closed:
                 return False
             self._sleeper = asyncio.get_running_loop().create_future()
-            try:
-                await self._sleeper
-            finally:
-                self._sleeper = None
+            await self._sleeper
         return True
+
+    async def settled(self) -> None:
+        """Wait until every queued event has been worked off."""
+        await self._settling.wait(lambda: not self.pending)
+
+    @property
+    def pending(self) -> bool:
+        """Is anything queued or being delivered?"""
+        return bool(self.urgent or self.normal or self.busy)
 
     def close(self) -> None:
         """No more events; what is queued may still be taken."""
         self.closed = True
-        for future in (self._sleeper, *self._waiters):
-            if future is not None and not future.done():
-                future.set_result(None)
-        self._waiters.clear()
+        self._publishers.wake()
+        self._wake()
 
-    def adopt(self, old: "Subscription") -> None:
-        """Take over the queue of the subscription this one replaces."""
-        self.urgent, self.normal, self._room = old.urgent, old.normal, self.size - len(old)
-        self.dropped, old.normal, old.urgent = old.dropped, deque(), deque()
+    async def serve(self, gate: Gate) -> None:
+        """Deliver one by one, in order, while the gate is open; until closed and empty."""
+        hearing.set(self)
+        task = asyncio.current_task()
+        assert task is not None
+        while await self._more() and await gate.opened():
+            gate.inside[self], self.busy = task, True
+            try:
+                await self._work_off(gate, self.deliver)
+            except asyncio.CancelledError:
+                if self.aborted is None or task.cancelling() > 1:
+                    raise
+                self.failed += 1
+                log.warning("subscriber.aborted", subscriber=self.name)
+            finally:
+                self.busy = False
+                gate.leave(self)
+                self._settling.wake()
+        self.dropped += len(self)
 
-    async def serve(self, deliver: Callable[[Any], Awaitable[None]]) -> None:
-        """Hand events to `deliver` one by one, in order, until closed and empty."""
-        while await self.more():
-            while self.normal or self.urgent:
-                event, envelope = self.take()
-                current.set(envelope)
-                try:
-                    await deliver(event)
-                except Exception:  # noqa: BLE001 - the deliver border: one event, one subscriber
-                    self.failed += 1
-                    log.exception("subscriber.failed", subscriber=self.name, topic=event.topic)
+    async def _work_off(self, gate: Gate, deliver: Deliver) -> None:
+        while (self.urgent or self.normal) and not gate.closed:
+            event, envelope = self._take()
+            current.set(envelope)
+            try:
+                await deliver(event)
+            except Exception:  # noqa: BLE001 - the deliver border: one event, one subscriber
+                self.failed += 1
+                log.exception("subscriber.failed", subscriber=self.name, topic=event.topic)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        if not await self.more():
+        if not await self._more():
             raise StopAsyncIteration
-        return self.take()[0]
+        return self._take()[0]

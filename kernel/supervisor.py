@@ -1,86 +1,31 @@
-"""Supervision: each service has a seat; the seat starts it, restarts it, swaps it, stops it."""
+"""Supervision: a seat starts its service, restarts it, lets another take over, and stops it."""
 
 import asyncio
-import io
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from .bus import Bus
+from .bus import Bus, Chain
 from .call import current
 from .config import KernelConfig
 from .errors import KernelStopped, StartTimeout, SwapFailed, Unavailable
 from .events import ServiceCrashed, ServiceDown, ServiceStarted, ServiceStopped, ServiceSwapped
-from .gate import LAST_WORDS_S, Gate
+from .gate import LAST_WORDS_S, Gate, Reason
 from .log import log
-from .service import Service
+from .service import Heard, Service
 from .subscription import Subscription
 
 CRASHES, WITHIN_S = 5, 30.0
 """Restart intensity: so many crashes within so many seconds are borne, one more is not."""
-
-
-class Life:
-    """One life of a service, from start to stop, all of it in one task."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.started = anyio.Event()
-        self.ended = anyio.Event()
-        self.leave = anyio.Event()  # asks it to stop
-        self.error: BaseException | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.tasks: TaskGroup | None = None
-
-    async def live(self, bus: Bus, start_s: float) -> None:
-        self.task = asyncio.current_task()
-        try:
-            async with anyio.create_task_group() as self.tasks:
-                self.service.bind(bus, self.tasks)
-                await self._start(start_s)
-                self.started.set()
-                self.service.start_soon(self.service.run, name=f"{self.service.address}.run")
-                await self.leave.wait()
-                self.tasks.cancel_scope.cancel()
-        except Exception as error:  # noqa: BLE001 - the run border: a service's crash is a fact
-            self.error = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        finally:
-            with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await self._stop()
-            self.service.bind(None, None)
-            self.started.set()
-            self.ended.set()
-
-    async def _start(self, start_s: float) -> None:
-        with anyio.move_on_after(start_s) as watchdog:
-            await self.service.start()
-        if watchdog.cancelled_caught:
-            raise StartTimeout(
-                f"service {self.service.address!r} was still starting after {start_s:g} s; "
-                "raise [kernel] start_s if it only needs longer"
-            )
-
-    async def _stop(self) -> None:
-        try:
-            await self.service.stop()
-        except Exception as error:  # noqa: BLE001 - the run border
-            log.exception("service.stop_failed", service=self.service.address)
-            self.error = self.error or error
-
-    def stack(self) -> str:
-        """Where the service's task stands, for the start-up watchdog."""
-        told = io.StringIO()
-        if self.task is not None:
-            self.task.print_stack(file=told, limit=4)
-        return told.getvalue()
+BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 
 
 class Seat:
-    """A place in the kernel that one service after another may take."""
+    """A service in its place. `state`: new, starting, up, crashed, down, stopped."""
 
     def __init__(
         self,
@@ -88,179 +33,238 @@ class Seat:
         bus: Bus,
         tasks: TaskGroup,
         config: KernelConfig,
-        fail: Callable[["Seat", BaseException], bool],
+        fail: Callable[["Seat", Exception], bool],
     ) -> None:
         """`fail(seat, cause)` stops the kernel and says True where the service is needed."""
-        self.service = service
-        self.state = "new"
-        self.crashes: deque[tuple[float, BaseException]] = deque(maxlen=CRASHES + 1)
-        self.gate = Gate(service.concurrency)
-        self._bus, self._tasks, self._config, self._fail = bus, tasks, config, fail
-        self._life: Life | None = None
-        self._heard: list[tuple[Subscription, str]] = []
-        self._backoff_s = 1.0
-        self.changing = anyio.Lock()
+        self.service, self.address, self.config = service, service.address, config
+        self.state, self.gate = "new", Gate()
+        self.crashes: deque[tuple[float, Exception]] = deque(maxlen=CRASHES + 1)
+        self._bus, self._tasks, self._fail = bus, tasks, fail
+        self._queues: dict[Heard, Subscription] = {}
+        self._error: Exception | None = None  # what the last life died of
+        self._leaving = False  # the next death is the last
+        self._backoff_s = BACKOFF_S
+        self._scope, self._started, self._ended = anyio.CancelScope(), anyio.Event(), anyio.Event()
+        self._ended.set()
 
-    @property
-    def address(self) -> str:
-        return self.service.address
+    # Lives
 
     async def start(self) -> None:
         """Bring the service up; raises what its `start` raised."""
-        self.state = "starting"
-        self._life = await self._begin(self.service)
-        self._listen(self.service)
-        self._up()
-        await self._bus.publish(ServiceStarted(service=self.address), sender="kernel")
+        self._listen()
+        await self._begin()
+        self._open()
 
-    def _up(self) -> None:
-        self.state = "up"
+    async def _begin(self) -> None:
+        self._launch("starting")
+        await self._started.wait()
+        if self._ended.is_set():
+            raise self._error or KernelStopped()
+
+    def _launch(self, state: str) -> None:
+        self.state, self._error = state, None
+        self._scope, self._started, self._ended = anyio.CancelScope(), anyio.Event(), anyio.Event()
+        self._tasks.start_soon(self._keep, name=self.address)
+
+    def _open(self) -> None:
+        self.state, self._error = "up", None
+        self._listen()
         self.gate.open(self.service.concurrency)
+        self._bus.tell(ServiceStarted(service=self.address))
 
-    async def _begin(self, service: Service) -> Life:
-        life = Life(service)
-        self._tasks.start_soon(self._watch, life, name=service.address)
-        with anyio.move_on_after(self._config.slow_start_s) as slow:
-            await life.started.wait()
-        if slow.cancelled_caught:
-            log.warning("service.still_starting", service=service.address, stack=life.stack())
-            await life.started.wait()
-        if life.error is not None:
-            await life.ended.wait()
-            raise life.error
-        return life
-
-    async def _watch(self, life: Life) -> None:
-        """Own one life; when it ends by itself, decide what comes next."""
+    async def _keep(self) -> None:
+        """Give the service one life after another."""
         current.set(None)
-        await life.live(self._bus, self._config.start_s)
-        if life is self._life and not life.leave.is_set():
-            self._life = None
-            await self._crashed(life.error or RuntimeError("its task was cancelled"))
+        try:
+            with self._scope:
+                pause_s: float | None = 0.0
+                while pause_s is not None:
+                    await anyio.sleep(pause_s)
+                    await self._live()
+                    pause_s = self._bear(self._error or RuntimeError("it ended by itself"))
+        finally:
+            self._started.set()
+            self._ended.set()
 
-    async def _crashed(self, cause: BaseException) -> None:
-        now = self._bus.time()
+    async def _live(self) -> None:
+        """One life, from start to stop; `_error` says what it died of."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self.service.bind(self._bus, tasks)
+                watchdog = anyio.CancelScope()
+                tasks.start_soon(self._watch_start, watchdog, asyncio.current_task())
+                await self.service.start()
+                watchdog.cancel()
+                if self.state != "starting":
+                    self._open()
+                self._started.set()
+                self.service.start_soon(self._run, name=f"{self.address}.run")
+                await anyio.sleep_forever()
+        except Exception as error:  # noqa: BLE001 - the run border: a service's crash is a fact
+            self._error = _bare(error)
+            if self.state == "up":
+                self.gate.close()
+                await self.gate.clear(self._unavailable(f"it crashed: {self._error!r}"))
+        finally:
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await self._stop_service()
+            self.service.bind(None, None)
+
+    async def _run(self) -> None:
+        await self.service.run()
+        if self.service.restart == "always" and type(self.service).run is not Service.run:
+            raise RuntimeError("run() returned, and restart is 'always'")
+
+    async def _stop_service(self) -> None:
+        try:
+            await self.service.stop()
+        except Exception:  # noqa: BLE001 - the run border
+            log.exception("service.stop_failed", service=self.address)
+
+    async def _watch_start(
+        self, scope: anyio.CancelScope, task: "asyncio.Task[Any] | None"
+    ) -> None:
+        slow_s, start_s = self.config.slow_start_s, self.config.start_s
+        with scope:
+            await anyio.sleep(min(slow_s, start_s))
+            log.warning("service.still_starting", service=self.address, stack=_stack(task))
+            await anyio.sleep(start_s - slow_s)
+            raise StartTimeout(
+                f"service {self.address!r} was still starting after {start_s:g} s; raise "
+                f"[kernel] start_s if it only needs longer. It stood at\n{_stack(task)}"
+            )
+
+    def _bear(self, cause: Exception) -> float | None:
+        """Count a crash; how long to wait before the next start, None for ever."""
+        if self._leaving or self.state == "starting":
+            return None
+        now, never = self._bus.time(), self.service.restart == "never"
+        if self.crashes and now - self.crashes[-1][0] > WITHIN_S + self._backoff_s:
+            self._backoff_s = BACKOFF_S
         self.state = "crashed"
         self.crashes.append((now, cause))
-        self.gate.close()
-        self.gate.abort(Unavailable(self.address, f"it crashed: {cause!r}"), *self.gate.inside)
         log.error("service.crashed", service=self.address, error=repr(cause))
-        event = ServiceCrashed(service=self.address, error=repr(cause), crashes=len(self.crashes))
-        await self._bus.publish(event, sender="kernel")
-        recent = sum(1 for at, _ in self.crashes if now - at <= WITHIN_S)
-        if recent > CRASHES or self.service.restart == "never":
-            await self._give_up(cause)
-        else:
-            await self._try_again(cause)
-
-    async def _try_again(self, cause: BaseException) -> None:
-        try:
-            async with self.changing:
-                if self.state != "stopped":
-                    self._life = await self._begin(self.service)
-                    self._up()
-        except Exception as error:  # noqa: BLE001 - the run border: it crashed while starting
-            error.__cause__ = error.__cause__ or cause
-            await self._crashed(error)
-
-    async def _give_up(self, cause: BaseException) -> None:
-        self.gate.shut(Unavailable(self.address, f"it is down: {cause!r}"))
+        crashed = ServiceCrashed(service=self.address, error=repr(cause), crashes=len(self.crashes))
+        self._bus.tell(crashed)
+        recent = sum(now - at <= WITHIN_S for at, _ in self.crashes)
+        if recent <= CRASHES and self._backoff_s == BACKOFF_S and not never:
+            return 0.0
+        self.gate.close(self._unavailable(f"it is down: {cause!r}"))
         if self._fail(self, cause):
-            return
+            return None
         self.state = "down"
-        again_s = None if self.service.restart == "never" else self._backoff_s
-        event = ServiceDown(service=self.address, error=repr(cause), again_s=again_s)
-        await self._bus.publish(event, sender="kernel")
-        if again_s is not None:
-            self._backoff_s = min(again_s * 2, 60.0)
-            await anyio.sleep(again_s)
-            await self._try_again(cause)
+        self._deafen()
+        again_s = None if never else self._backoff_s
+        self._backoff_s = min(self._backoff_s * 2, MAX_BACKOFF_S)
+        self._bus.tell(ServiceDown(service=self.address, error=repr(cause), again_s=again_s))
+        return again_s
 
-    def _listen(self, service: Service) -> None:
-        """Subscribe what the service hears; queues of the one before are taken over."""
-        before = {s.name: s for s, _ in self._heard}
-        for old in before.values():
-            self._bus.unsubscribe(old)
-        self._heard = []
-        for heard in service.heard:
-            name = f"{service.address}.{heard.method}"
-            subscription = Subscription(name, heard.pattern, heard.size, heard.overflow)
-            if name in before:
-                subscription.adopt(before[name])
-            self._bus.subscribe(subscription)
-            self._heard.append((subscription, heard.method))
-            deliver = getattr(service, heard.method)
-            self._tasks.start_soon(self._bus.serve, subscription, deliver, name=name)
+    def _unavailable(self, why: str) -> Reason:
+        return partial(Unavailable, self.address, why)
 
-    def _long_waits(self) -> list[Any]:
-        route = self._bus.routes
-        return [c for c in self.gate.inside if route[type(c.message)].ports[self.address].waits]
+    # Events
 
-    async def drain(self, reason: Unavailable) -> None:
-        await self.gate.drain(self._config.drain_s, reason, self._long_waits())
+    def _listen(self) -> None:
+        """Subscribe what the service hears; a queue that is there already goes on."""
+        self._deafen(keep=self.service.__heard__)
+        for heard in self.service.__heard__:
+            if heard not in self._queues:
+                name = f"{self.address}.{heard.method}"
+                queue = Subscription(name, heard.pattern, heard.size, heard.overflow)
+                self._bus.subscribe(queue)
+                self._queues[heard] = queue
+                self._tasks.start_soon(queue.serve, self.gate, name=name)
+            self._queues[heard].deliver = getattr(self.service, heard.method)
 
-    async def swap(self, new: Service) -> None:
-        """Put `new` in this seat: no request is lost; when it does not start, the old stays."""
-        new.named(self.address)
-        async with self.changing:
-            old, old_life = self.service, self._life
-            chains = {p.chain for p in self.ports() if p.chain is not None}
-            try:
-                if old.exclusive:
-                    await self._leave_first(old_life)
-                life = await self._begin(new)
-            except Exception as error:
-                if old.exclusive:
-                    self._life = await self._begin(old)
-                    self._up()
-                raise SwapFailed(
-                    f"service {self.address!r} was not replaced, its successor did not start: "
-                    f"{error}; the old one goes on"
-                ) from error
-            if not old.exclusive and not _is_guard(old):
-                await self.drain(Unavailable(self.address, "it was replaced"))
-            old.hand_over(new)
-            self.service, self._life = new, life
-            self._bus.connect(new, self.gate)
-            self._listen(new)
-            self._up()
-        if old_life is not None and not old.exclusive:
-            self._tasks.start_soon(self._retire, old_life, chains, name=f"{self.address}.retire")
-        await self._bus.publish(ServiceSwapped(service=self.address), sender="kernel")
+    def _deafen(self, keep: tuple[Heard, ...] = ()) -> None:
+        for heard in self._queues.keys() - set(keep):
+            self._bus.unsubscribe(self._queues.pop(heard))
 
-    async def _leave_first(self, life: Life | None) -> None:
-        await self.drain(Unavailable(self.address, "it was replaced"))
-        if life is not None:
-            life.leave.set()
-            await life.ended.wait()
+    # Change and end
 
-    async def _retire(self, life: Life, chains: set[Any]) -> None:
-        """Stop a replaced service once the calls that run through it as a guard have left."""
-        for chain in chains if _is_guard(life.service) else ():
+    async def take_over(self, old: "Seat", rewire: Callable[[], None]) -> None:
+        """Replace another seat: no request is lost; when this one does not start, it stays.
+
+        `rewire` points the routes here, in the same breath as the state is handed over.
+        """
+        self.gate, old._leaving = old.gate, True
+        try:
+            if old.service.exclusive:
+                await old._drain(old._unavailable("it is being replaced"))
+                await old._end()
+            await self._begin()
+            if not old.service.exclusive:
+                await old._drain(old._unavailable("it was replaced"))
+            if self._ended.is_set():
+                raise self._error or KernelStopped()
+            if old._error is None:
+                old.service.hand_over(self.service)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._end()
+                old._go_on()
+            if not isinstance(error, Exception):
+                raise
+            raise SwapFailed(
+                f"service {self.address!r} was not replaced, its successor did not start: "
+                f"{error!r}; the old one goes on"
+            ) from error
+        self._queues, old._queues, old.gate = old._queues, {}, Gate()
+        rewire()
+        self._open()
+        self._bus.tell(ServiceSwapped(service=self.address))
+        through = self._bus.outdated(old.service)
+        self._tasks.start_soon(old._retire, through, name=f"{self.address}.retire")
+
+    def _go_on(self) -> None:
+        """Stay after all; a service that ended meanwhile is started again."""
+        self._leaving = False
+        if self._ended.is_set() and self.state != "down":
+            self._launch("crashed")
+        elif self.state == "up":
+            self._open()
+
+    async def _retire(self, through: list[Chain]) -> None:
+        """End once the calls that run through this service as a guard have left."""
+        for chain in through:
             await chain.emptied()
-        life.leave.set()
-        await life.ended.wait()
+        await self._end()
 
-    def ports(self) -> list[Any]:
-        return [p for r in self._bus.routes.values() for p in r.ports.values()]
+    async def _drain(self, reason: Reason) -> None:
+        await self.gate.drain(self.config.drain_s, reason)
+
+    async def _end(self) -> None:
+        self._scope.cancel()
+        await self._ended.wait()
 
     async def stop(self) -> None:
-        """Drain, hear out what is queued, and end the life."""
-        async with self.changing:
-            state, self.state = self.state, "stopped"
-            if state == "up":
-                await self.drain(KernelStopped())
-            self.gate.shut(KernelStopped())
-            for subscription, _ in self._heard:
-                self._bus.unsubscribe(subscription)
-            with anyio.move_on_after(self._config.drain_s):
-                while any(len(s) for s, _ in self._heard):
-                    await anyio.lowlevel.checkpoint()
-            if self._life is not None:
-                self._life.leave.set()
-                await self._life.ended.wait()
-        await self._bus.publish(ServiceStopped(service=self.address), sender="kernel")
+        """Hear out what is queued, drain, and end."""
+        self._leaving, queues = True, tuple(self._queues.values())
+        self._deafen()
+        if self.state == "up":
+            with anyio.move_on_after(self.config.drain_s):
+                for queue in queues:
+                    await queue.settled()
+            await self._drain(KernelStopped)
+        self.gate.close(KernelStopped)
+        await self._end()
+        if self.state != "new":
+            self._bus.tell(ServiceStopped(service=self.address))
+        self.state = "stopped"
 
 
-def _is_guard(service: Service) -> bool:
-    return type(service).guard is not Service.guard
+def _bare(error: Exception) -> Exception:
+    """The one error that a task group wrapped, or the group of several."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _stack(task: "asyncio.Task[Any] | None") -> str:
+    """Where a task stands, innermost last."""
+    lines: list[str] = []
+    coroutine: Any = task and task.get_coro()
+    while frame := getattr(coroutine, "cr_frame", None):
+        lines.append(f"  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
+        coroutine = getattr(coroutine, "cr_await", None)
+    return "\n".join(lines)

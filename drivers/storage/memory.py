@@ -7,7 +7,7 @@ what was written, and ten thousand parked processes stay small.
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from ...subsystems.storage import driver as d
 
@@ -30,9 +30,8 @@ class _Process:
 
 @dataclass(kw_only=True)
 class MemoryStorage:
-    """Not durable: `durable` is False and everyone who asks is told so."""
+    """Everything in dictionaries; nothing survives the end of the operating-system process."""
 
-    durable: ClassVar[bool] = False
     _processes: dict[d.Pid, _Process] = field(default_factory=dict, init=False)
     _keys: dict[str, d.Pid] = field(default_factory=dict, init=False)
     _memories: list[d.Memory] = field(default_factory=list, init=False)

@@ -65,11 +65,6 @@ __all__ = [
 class StorageDriver(Protocol):
     """Where the log is. Five methods."""
 
-    @property
-    def durable(self) -> bool:
-        """Does a commit survive the end of this operating-system process?"""
-        ...
-
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""
 
