@@ -6,14 +6,16 @@ what was written, and ten thousand parked processes stay small.
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any
 
 from ...subsystems.storage import driver as d
 
-
 _Row = tuple[str, str, Any, int, bool, bool, str]
 """Of the log: kind, fingerprint, effect, attempts, settled, failed, body."""
+_FIELDS = tuple(field.name for field in fields(d.ProcessRecord))
+_RECORD = attrgetter(*_FIELDS)
 _NO_INTENT: _Row = ("", "", "none", 0, False, False, "")
 
 
@@ -22,10 +24,10 @@ class _Process:
     """All that is kept of one process."""
 
     epoch: int = 0
-    record: bytes = b""
+    record: tuple[Any, ...] = ()
     log: dict[str, _Row] | None = None
     pages: list[tuple[Any, ...]] | None = None
-    letters: dict[int, bytes] | None = None
+    letters: dict[int, d.Letter] | None = None
 
 
 @dataclass(kw_only=True)
@@ -61,7 +63,7 @@ class MemoryStorage:
 
     def _save(self, pid: d.Pid, process: _Process, write: d.SaveProcess) -> None:
         record = write.record
-        self._processes.setdefault(record.pid, _Process()).record = _dump(record)
+        self._processes.setdefault(record.pid, _Process()).record = _RECORD(record)
         if record.key is not None:
             self._keys[record.key] = record.pid
 
@@ -88,7 +90,7 @@ class MemoryStorage:
         box = self._processes.setdefault(write.to, _Process())
         letters = box.letters = box.letters if box.letters is not None else {}
         number = next(self._numbers)
-        letters[number] = _dump(d.Letter(number=number, sender=pid or None, body=write.body))
+        letters[number] = d.Letter(number=number, sender=pid or None, body=write.body)
 
     def _take(self, pid: d.Pid, process: _Process, write: d.TakeLetter) -> None:
         if process.letters is not None:
@@ -96,7 +98,7 @@ class MemoryStorage:
             process.letters = process.letters or None
 
     def _remember(self, pid: d.Pid, process: _Process, write: d.AddMemory) -> None:
-        memory = write.memory.model_copy(update={"number": len(self._memories) + 1})
+        memory = replace(write.memory, number=len(self._memories) + 1)
         self._memories.append(memory)
 
     async def read(self, query: d.Request[Any]) -> Any:
@@ -120,20 +122,18 @@ class MemoryStorage:
 
     def _read_letters(self, query: d.ReadLetters) -> tuple[d.Letter, ...]:
         letters = itertools.islice((self._of(query.pid).letters or {}).values(), query.limit)
-        return tuple(d.Letter.model_validate_json(letter) for letter in letters)
+        return tuple(letters)
 
     def _read_process(self, query: d.ReadProcess) -> d.ProcessRecord | None:
         pid = query.pid if query.key is None else self._keys.get(query.key)
         process = None if pid is None else self._processes.get(pid)
         if process is None or not process.record:
             return None
-        return d.ProcessRecord.model_validate_json(process.record)
+        return _record(process.record)
 
     def _find_processes(self, query: d.FindProcesses) -> tuple[d.ProcessRecord, ...]:
         records = (
-            d.ProcessRecord.model_validate_json(process.record)
-            for process in self._processes.values()
-            if process.record
+            _record(process.record) for process in self._processes.values() if process.record
         )
         found = (r for r in records if _matches(r, query))
         return tuple(itertools.islice(found, query.limit))
@@ -152,9 +152,8 @@ class MemoryStorage:
         return self._processes.get(pid) or _Process()
 
 
-def _dump(value: Any) -> bytes:
-    text: str = value.model_dump_json(exclude_defaults=True)
-    return text.encode("utf-8", "surrogatepass")
+def _record(row: tuple[Any, ...]) -> d.ProcessRecord:
+    return d.ProcessRecord(**dict(zip(_FIELDS, row, strict=True)))
 
 
 def _entry(key: str, row: _Row) -> d.Entry:

@@ -34,13 +34,16 @@ class Walk:
 
     def files(self) -> Iterator[tuple[str, int, str]]:
         """Each regular file: its path, the open directory it is in, its name there."""
-        looked_at = 0
+        looked_at = too_deep = 0
         unread: list[OSError] = []
         for below, directories, names, here in os.fwalk(
             ".", dir_fd=self._top, onerror=unread.append
         ):
             trail = [*self._prefix, *PurePosixPath(below).parts]
-            directories[:] = self._wanted(directories) if len(trail) < DEPTH else []
+            directories[:] = self._wanted(directories)
+            if directories and len(trail) >= DEPTH:
+                too_deep += len(directories)
+                directories.clear()
             for name in self._wanted(names):
                 looked_at += 1
                 if looked_at > LOOKED_AT:
@@ -50,6 +53,8 @@ class Walk:
                     yield "/".join(map(_shown, [*trail, name])), here, name
         if unread:
             self.notes.append(f"{len(unread)} directories could not be read.")
+        if too_deep:
+            self.notes.append(f"{too_deep} directories more than {DEPTH} deep were left out.")
 
     def texts(self, max_bytes: int) -> Iterator[tuple[str, str]]:
         """Each text file, its path and its text, `max_bytes` in all; binary ones are no text."""

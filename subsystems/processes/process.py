@@ -56,6 +56,7 @@ Outcome = tuple[Any, tuple[Write, ...]]
 _AS_CONFIGURED = Sampling()
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _MEMORIES = TypeAdapter(tuple[Memory, ...])
+_RECORD = TypeAdapter(ProcessRecord)
 
 
 def _no_effects(error: Exception) -> tuple[Write, ...]:
@@ -315,7 +316,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return await self._live.wait("wait", self._service.ended(child.pid, self.pid)), ()
 
-        return child.result_of(await self._syscall("wait", child.pid, work, ProcessRecord))
+        return child.result_of(await self._syscall("wait", child.pid, work, _RECORD))
 
     async def kill(self, child: "ProcessRef[Any]", signal: Signal = "TERM") -> None:
         """Send a signal to another process."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextvars import Context
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -192,7 +193,7 @@ class Processes(
             )
         parked = record.state == "parked"
         if parked:
-            record = record.model_copy(update={"state": "running", "epoch": record.epoch + 1})
+            record = replace(record, state="running", epoch=record.epoch + 1)
         live = self._live[pid] = Live(record, fresh=not parked)
         if parked:
             await self.commit(record, SaveProcess(record=record))
@@ -253,8 +254,8 @@ class Processes(
             if definition.single or isinstance(state, Exit):
                 result = state.result if isinstance(state, Exit) else state
                 return definition.result.dump_json(result).decode()
-            live.record = live.record.model_copy(
-                update={"step": live.record.step + 1, "state_json": state.model_dump_json()}
+            live.record = replace(
+                live.record, step=live.record.step + 1, state_json=state.model_dump_json()
             )
             await self.commit(live.record, SaveProcess(record=live.record))
 
@@ -272,9 +273,7 @@ class Processes(
         """Leave memory: ended, parked or stopped."""
         if state == "killed":
             error = error or "killed by a signal"
-        live.record = live.record.model_copy(
-            update={"state": state, "result": result, "error": error}
-        )
+        live.record = replace(live.record, state=state, result=result, error=error)
         pid = live.record.pid
         await self.commit(live.record, SaveProcess(record=live.record))
         await self.request(Release(pid=pid))
@@ -434,14 +433,14 @@ class Processes(
     async def _signal_absent(self, record: ProcessRecord, request: Kill) -> None:
         state: State = "stopped" if request.signal == "STOP" else "killed"
         error = None if state == "stopped" else "killed by a signal"
-        record = record.model_copy(update={"state": state, "error": error})
+        record = replace(record, state=state, error=error)
         await self.commit(record, SaveProcess(record=record))
         if state == "killed":
             await self._announce_end(record)
 
     async def _continue(self, record: ProcessRecord) -> None:
         if record.state == "stopped":
-            record = record.model_copy(update={"state": "parked", "error": None})
+            record = replace(record, state="parked", error=None)
             await self.commit(record, SaveProcess(record=record))
         await self.resume(record.pid)
 

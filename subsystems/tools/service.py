@@ -31,13 +31,19 @@ class Toolset(Service, name="tools", driver="tools"):
         return await self._driver.call(request.name, request.arguments, request.key)
 
 
-class Toolbox(Service, name="toolbox", needs=[ListTools]):
-    """The directory of all tools. It asks every toolset once, until one of them changes."""
+class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):
+    """The directory of all tools. It asks every toolset once, until one of them changes.
+
+    It asks at start too: two tools of one name are an error of the configuration.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Tool] | None = None
         self._all: tuple[Tool, ...] = ()
         self._changes = 0
+
+    async def start(self) -> None:
+        await self._ask()
 
     @handles(FindTools)
     async def find(self, query: FindTools) -> tuple[Tool, ...]:

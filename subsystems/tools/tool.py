@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NewType, TypeVar, get_type_hints, overload
+from typing import Annotated, Any, NewType, TypeVar, get_type_hints, overload
 
 from anyio import to_thread
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, create_model
@@ -79,7 +79,7 @@ class FunctionTool:
         self.function = function
         self.effect: Effect = getattr(function, "__tool_effect__", "once")
         self.name = _name_of(function)
-        self._positional: list[inspect.Parameter] = []
+        self._positional: list[str] = []
         self._keys: list[str] = []
         self._arguments: list[str] = []
         fields: dict[str, Any] = {}
@@ -87,12 +87,14 @@ class FunctionTool:
         for parameter in inspect.signature(function).parameters.values():
             hint = _checked(self.name, parameter, hints)
             if parameter.kind is parameter.POSITIONAL_ONLY:
-                self._positional.append(parameter)
+                self._positional.append(parameter.name)
             if hint is IdempotencyKey:
                 self._keys.append(parameter.name)
                 continue
             # The alias frees the names: pydantic's own attributes (`json`, `copy`) are taken.
-            fields[f"argument_{len(fields)}"] = (hint, _field(parameter))
+            aliased = Annotated[hint, Field(alias=parameter.name)]  # type: ignore[valid-type]
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[f"argument_{len(fields)}"] = (aliased, default)
             self._arguments.append(parameter.name)
         config = ConfigDict(extra="forbid")
         self._model = create_model("Arguments", __config__=config, **fields)
@@ -109,7 +111,7 @@ class FunctionTool:
         """
         try:
             named = self._bind(arguments, key)
-            placed = [named.pop(p.name, p.default) for p in self._positional]
+            placed = [named.pop(name) for name in self._positional]
             return _as_json(self.name, await self._run(placed, named))
         except ToolError:
             raise
@@ -122,13 +124,8 @@ class FunctionTool:
         except ValidationError as error:
             problems = _problems(error, arguments, self._arguments)
             raise BadArguments.at(self.name, problems) from error
-        given = checked.model_fields_set  # the others' defaults are the function's own affair
-        values = {
-            name: getattr(checked, field)
-            for name, field in zip(self._arguments, type(checked).model_fields, strict=True)
-            if field in given
-        }
-        return values | dict.fromkeys(self._keys, key)
+        values = [getattr(checked, field) for field in self._model.model_fields]
+        return dict(zip(self._arguments, values, strict=True)) | dict.fromkeys(self._keys, key)
 
     async def _run(self, placed: list[Any], named: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):
@@ -171,12 +168,6 @@ def _checked(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> 
     except PydanticUserError as error:
         raise TypeError(f"{where} has a type that JSON cannot fill: {hint!r}") from error
     return hint
-
-
-def _field(parameter: inspect.Parameter) -> Any:
-    if parameter.default is parameter.empty:
-        return Field(alias=parameter.name)
-    return Field(parameter.default, alias=parameter.name)
 
 
 def _first_paragraph(function: Callable[..., Any]) -> str:

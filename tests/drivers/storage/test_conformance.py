@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
@@ -45,9 +46,9 @@ async def opened(name: str) -> AsyncIterator[StorageDriver]:
         await driver.stop()
 
 
-def record(pid: Pid, **more: object) -> ProcessRecord:
-    given = {"pid": pid, "program": "p", "version": "1", "state_json": "{}", **more}
-    return ProcessRecord.model_validate(given)
+def record(pid: Pid, **more: Any) -> ProcessRecord:
+    given = {"program": "p", "version": "1", "state_json": "{}", **more}
+    return ProcessRecord(pid=pid, **given)
 
 
 async def put(driver: StorageDriver, pid: Pid, *writes: Write, epoch: int = 0) -> None:
@@ -69,7 +70,9 @@ async def test_process_numbers_are_never_given_twice(name: str) -> None:
 async def test_a_process_is_read_back_by_number_and_by_key(name: str) -> None:
     async with opened(name) as driver:
         pid = await driver.new_pid()
-        saved = record(pid, key="k", name="n", tags=("a", "b"), priority=7, state_json='{"x":"\\u0000"}')
+        saved = record(
+            pid, key="k", name="n", tags=("a", "b"), priority=7, state_json='{"x":"\\u0000"}'
+        )
         await put(driver, pid, SaveProcess(record=saved))
         assert await driver.read(ReadProcess(pid=pid)) == saved
         assert await driver.read(ReadProcess(key="k")) == saved

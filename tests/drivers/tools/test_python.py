@@ -114,6 +114,27 @@ async def test_a_default_that_json_cannot_show_is_left_to_the_function() -> None
     assert await call(look) is True
 
 
+async def test_a_default_may_stand_in_a_field() -> None:
+    def look(at: int = Field(default=3, description="where")) -> int:
+        return at
+
+    (offer,) = await PythonTools(functions=(look,)).offers()
+
+    assert offer.spec.parameters["properties"] == {
+        "at": {"type": "integer", "default": 3, "description": "where"}
+    }
+    assert await call(look) == 3
+
+
+async def test_a_call_cannot_change_the_default_of_the_next() -> None:
+    def append(word: str, words: list[str] = []) -> list[str]:  # noqa: B006 - as users write it
+        words.append(word)
+        return words
+
+    assert await call(append, word="a") == ["a"]
+    assert await call(append, word="b") == ["b"]
+
+
 # What is refused at declaration
 
 
