@@ -23,6 +23,7 @@ from aoskernel.subsystems.processes.program import (
     program,
     spawn,
 )
+from aoskernel.subsystems.tools.tool import IdempotencyKey, tool
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "ConfigError",
     "Event",
     "Exit",
+    "IdempotencyKey",
     "Kernel",
     "KernelError",
     "KernelFailed",
@@ -46,4 +48,5 @@ __all__ = [
     "program",
     "spawn",
     "subscribes",
+    "tool",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import anyio
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
-from ...kernel.errors import KernelError
+from ...kernel.errors import KernelError, Refused
 from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
@@ -236,10 +236,10 @@ class Process:
         return await self._syscall(f"call:{name}", given, work, failed=tell)
 
     async def attempt(self, tool: ToolCall, /) -> JsonValue:
-        """Run a tool the model asked for; its error is the result, for the model to read."""
+        """Run a tool the model asked for; a failure or a refusal is text for it to read."""
         try:
             return await self.call(tool)
-        except ToolError as error:
+        except (ToolError, Refused) as error:
             return f"error: {error}"
 
     # Memory

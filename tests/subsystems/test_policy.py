@@ -201,5 +201,12 @@ def test_a_bad_rule_is_an_error_of_the_configuration() -> None:
         build("policy", table)
 
 
-def test_a_policy_may_not_be_left_out_unnoticed() -> None:
-    assert Policy.pinned
+async def test_a_policy_that_is_taken_off_a_route_is_missed_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    routes = {"bell.ring": {"guards": ["policy"], "off": ["policy"]}}
+
+    async with Kernel(Bell(), Policy(), routes=routes) as kernel:
+        assert await kernel.request(Ring()) == "bell"
+
+    assert "route.unguarded" in caplog.text

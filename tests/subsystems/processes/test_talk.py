@@ -319,3 +319,14 @@ async def test_a_tool_needs_the_policy_s_leave(system: System) -> None:
     async with system(policy={"allow": ("llm.complete:*",)}) as kernel:
         with pytest.raises(ProcessFailed, match=r"Refused.*tools.call:list_files"):
             await (await spawn(kernel, reader()))
+
+
+async def test_the_model_reads_a_refusal_and_the_assistant_goes_on(system: System) -> None:
+    def script(ask: Any) -> Any:
+        last = ask.messages[-1]
+        return f"I may not: {last.text}" if last.role == "tool" else call("list_files")
+
+    async with system(script, policy={"allow": ("llm.complete:*",)}) as kernel:
+        answer = await (await spawn(kernel, assistant(task="look")))
+    assert answer.startswith("I may not: error: ")
+    assert "tools.call:list_files" in answer
