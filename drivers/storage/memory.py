@@ -109,15 +109,18 @@ class MemoryStorage:
         log = self._of(query.pid).log or {}
         return tuple(_entry(key, row) for key, row in log.items() if key.startswith(prefix))
 
-    def _read_entry(self, query: d.ReadEntry) -> d.Entry | None:
-        row = (self._of(query.pid).log or {}).get(query.key)
-        return None if row is None else _entry(query.key, row)
-
     def _read_pages(self, query: d.ReadPages) -> tuple[d.Page, ...]:
-        rows = (self._of(query.pid).pages or [])[query.start :]
+        process = self._of(query.pid)
+        log = process.log or {}
         return tuple(
-            d.Page(role=role, text=text, entry=entry, tool_call_id=call, pinned=pinned)
-            for role, text, entry, call, pinned in rows
+            d.Page(
+                role=role,
+                text=text if entry is None else log[entry][-1],
+                entry=entry,
+                tool_call_id=call,
+                pinned=pinned,
+            )
+            for role, text, entry, call, pinned in (process.pages or [])[query.start :]
         )
 
     def _read_letters(self, query: d.ReadLetters) -> tuple[d.Letter, ...]:
@@ -192,7 +195,6 @@ _WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], None]] = {
 }
 _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLog: MemoryStorage._read_log,
-    d.ReadEntry: MemoryStorage._read_entry,
     d.ReadPages: MemoryStorage._read_pages,
     d.ReadLetters: MemoryStorage._read_letters,
     d.ReadProcess: MemoryStorage._read_process,

@@ -41,9 +41,3 @@ class Render(Request[Prompt], topic="pager.render", effect="none"):
     new: tuple[Page, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
     reserve: int = 0
-
-
-class Release(Request[None], topic="pager.release", effect="idempotent"):
-    """Forget what is resident of a process; its pages stay in storage."""
-
-    pid: Pid

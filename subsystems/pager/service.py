@@ -4,12 +4,15 @@ import json
 
 from ...kernel.events import ServiceSwapped
 from ...kernel.service import Service, handles, subscribes
-from ..llm.messages import ChatMessage, Completion, Count, Describe
-from ..storage.messages import Page, Pid, ReadEntry, ReadPages
-from .messages import ContextOverflow, Prompt, Release, Render
+from ..llm.messages import ChatMessage, Completion, Count, Describe, ToolSpec
+from ..storage.messages import Page, Pid, ReadPages
+from .messages import ContextOverflow, Prompt, Render
 
 UNANSWERED = "(not called: the step was interrupted)"
 """Stands where a tool call has no result, so that the history is valid for every provider."""
+
+TEMPLATE = 64
+"""Tokens that a model's template may put around a message or a tool."""
 
 
 class _Resident:
@@ -23,7 +26,7 @@ class _Resident:
         self.tokens: dict[str | None, list[int]] = {}
 
 
-class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]):
+class Pager(Service, name="pager", needs=[ReadPages, Count, Describe]):
     """Renders prompts and keeps them within the window.
 
     The pages of the `resident` processes that rendered last are kept decoded.
@@ -42,15 +45,11 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
     @handles(Render)
     async def render(self, ask: Render) -> Prompt:
         resident = await self._page_in(ask.pid)
-        new = [await self._decode(ask.pid, page) for page in ask.new]
+        new = [_decoded(page) for page in ask.new]
         pages = [*resident.pages, *ask.new]
         messages = _in_layout(pages, [*resident.messages, *new])
         tokens = await self._fit(ask, resident, new, messages)
         return Prompt(messages=messages, tokens=tokens)
-
-    @handles(Release)
-    async def release(self, request: Release) -> None:
-        self._resident.pop(request.pid, None)
 
     async def _page_in(self, pid: Pid) -> _Resident:
         """Read what was committed since the last time."""
@@ -60,25 +59,10 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
         start = len(resident.pages)
         missing = await self.request(ReadPages(pid=pid, start=start))
         for position, page in enumerate(missing, start):
-            message = await self._decode(pid, page)
             if position == len(resident.pages):  # else a parallel branch has been faster
                 resident.pages.append(page)
-                resident.messages.append(message)
+                resident.messages.append(_decoded(page))
         return resident
-
-    async def _decode(self, pid: Pid, page: Page) -> ChatMessage:
-        """The page as the model sees it; its text may stand in the log."""
-        if page.entry is None:
-            return ChatMessage(role=page.role, text=page.text, tool_call_id=page.tool_call_id)
-        entry = await self.request(ReadEntry(pid=pid, key=page.entry))
-        if entry is None:
-            raise LookupError(f"page of process {pid} points to {page.entry}, which is not there")
-        if page.role == "assistant":
-            completion = Completion.model_validate_json(entry.body)
-            return ChatMessage(
-                role="assistant", text=completion.text, tool_calls=completion.tool_calls
-            )
-        return ChatMessage(role=page.role, text=plain(entry.body), tool_call_id=page.tool_call_id)
 
     async def _fit(
         self,
@@ -87,8 +71,10 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
         new: list[ChatMessage],
         messages: tuple[ChatMessage, ...],
     ) -> int:
-        """Tokens of the prompt: the sum of its parts, or, close to the window, exactly."""
+        """Tokens of the prompt: bounded while it is small, then its parts', then exactly."""
         window = await self._window(ask.model) - ask.reserve
+        if (most := _at_most(messages, ask.tools)) <= window // 2:
+            return most
         tokens = 0 if ask.tools else await self._estimate(ask.model, resident, new)
         if ask.tools or tokens > window // 2:
             exactly = Count(messages=messages, tools=ask.tools)
@@ -118,6 +104,25 @@ class Pager(Service, name="pager", needs=[ReadPages, ReadEntry, Count, Describe]
 
     async def _count(self, model: str | None, message: ChatMessage) -> int:
         return await self.request(Count(messages=(message,)), to=model)
+
+
+def _at_most(messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
+    """No tokenizer makes more tokens than there are bytes; a template adds some to each part."""
+    parts = [message.text for message in messages]
+    parts += [call.model_dump_json() for message in messages for call in message.tool_calls]
+    parts += [tool.model_dump_json() for tool in tools]
+    size = sum([len(part) if part.isascii() else 4 * len(part) for part in parts])
+    return size + TEMPLATE * (len(parts) + 1)
+
+
+def _decoded(page: Page) -> ChatMessage:
+    """The page as the model sees it."""
+    if page.entry is None:
+        return ChatMessage(role=page.role, text=page.text, tool_call_id=page.tool_call_id)
+    if page.role == "assistant":
+        reply = Completion.model_validate_json(page.text)
+        return ChatMessage(role="assistant", text=reply.text, tool_calls=reply.tool_calls)
+    return ChatMessage(role=page.role, text=plain(page.text), tool_call_id=page.tool_call_id)
 
 
 def plain(body: str) -> str:

@@ -11,7 +11,7 @@ from ...kernel.call import Envelope, current
 from ...kernel.service import Service, handles
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
-from ..pager.messages import Release, Render
+from ..pager.messages import Render
 from ..storage.messages import (
     ENDED,
     Commit,
@@ -67,7 +67,7 @@ class Processes(
     name="processes",
     needs_at_start=[
         *(Commit, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses),
-        *(Render, Release, Complete, FindTools, CallTool, Remember, Recall, Ask),
+        *(Render, Complete, FindTools, CallTool, Remember, Recall, Ask),
     ],
 ):
     """Runs programs as processes.
@@ -276,7 +276,6 @@ class Processes(
         live.record = replace(live.record, state=state, result=result, error=error)
         pid = live.record.pid
         await self.commit(live.record, SaveProcess(record=live.record))
-        await self.request(Release(pid=pid))
         self._live.pop(pid, None)
         if state in ENDED:
             live.close_streams()
@@ -321,8 +320,7 @@ class Processes(
         """Wait for a process to end. A waiting process is brought back for it if it is parked."""
         if waiter is not None:
             self._waiters.setdefault(pid, set()).add(waiter)
-        record = await self.read(pid)
-        if record.state in ENDED:
+        if pid not in self._live and (record := await self.read(pid)).state in ENDED:
             return record
         ended = self._exits.get(pid)
         if ended is None:

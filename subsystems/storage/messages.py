@@ -73,7 +73,11 @@ class Entry:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Page:
-    """A piece of context. Its text stands here, or in the log's entry that it points to."""
+    """A piece of context. Its text stands here, or in the log's entry that it points to.
+
+    Written with an `entry`, a page has no text of its own; read back, its text is the entry's
+    body, JSON text.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     text: str = ""
@@ -200,13 +204,6 @@ class ReadPages(Request[tuple[Page, ...]], topic="storage.read_pages", effect="n
 
     pid: Pid
     start: int = 0
-
-
-class ReadEntry(Request[Entry | None], topic="storage.read_entry", effect="none"):
-    """One entry of the log."""
-
-    pid: Pid
-    key: Key
 
 
 class ReadLetters(Request[tuple[Letter, ...]], topic="storage.read_letters", effect="none"):

@@ -33,10 +33,6 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     async def read_pages(self, query: words.ReadPages) -> tuple[words.Page, ...]:
         return await self._driver.read(query)
 
-    @handles(words.ReadEntry)
-    async def read_entry(self, query: words.ReadEntry) -> words.Entry | None:
-        return await self._driver.read(query)
-
     @handles(words.ReadLetters)
     async def read_letters(self, query: words.ReadLetters) -> tuple[words.Letter, ...]:
         return await self._driver.read(query)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from aoskernel.subsystems.storage.driver import (
     Pid,
     PostLetter,
     ProcessRecord,
-    ReadEntry,
     ReadLetters,
     ReadLog,
     ReadPages,
@@ -109,12 +109,10 @@ async def test_an_intent_is_counted_and_an_outcome_settles_it(name: str) -> None
         intent = Intend(key="0:0", kind="think", fingerprint="f", effect="idempotent")
         await put(driver, pid, intent)
         await put(driver, pid, intent)
-        open_entry = await driver.read(ReadEntry(pid=pid, key="0:0"))
-        assert open_entry is not None
+        (open_entry,) = await driver.read(ReadLog(pid=pid))
         assert (open_entry.attempts, open_entry.settled) == (2, False)
         await put(driver, pid, Settle(key="0:0", kind="think", fingerprint="f", body='"é😀"'))
-        entry = await driver.read(ReadEntry(pid=pid, key="0:0"))
-        assert entry is not None
+        (entry,) = await driver.read(ReadLog(pid=pid))
         assert (entry.attempts, entry.settled, entry.effect) == (2, True, "idempotent")
         assert entry.body == '"é😀"'
 
@@ -135,11 +133,20 @@ async def test_pages_keep_their_order_and_are_read_from_a_position(name: str) ->
     async with opened(name) as driver:
         pid = await driver.new_pid()
         pages = [Page(role="user", text=str(n), pinned=n == 1) for n in range(5)]
-        pages.append(Page(role="tool", entry="0:3", tool_call_id="c"))
         for page in pages:
             await put(driver, pid, AddPage(page=page))
         assert list(await driver.read(ReadPages(pid=pid))) == pages
         assert list(await driver.read(ReadPages(pid=pid, start=4))) == pages[4:]
+
+
+@every_driver
+async def test_a_page_that_points_into_the_log_is_read_with_its_text(name: str) -> None:
+    async with opened(name) as driver:
+        pid = await driver.new_pid()
+        outcome = Settle(key="0:3", kind="call:t", fingerprint="f", body='"sunny"')
+        page = Page(role="tool", entry="0:3", tool_call_id="c")
+        await put(driver, pid, outcome, AddPage(page=page))
+        assert await driver.read(ReadPages(pid=pid)) == (replace(page, text='"sunny"'),)
 
 
 @every_driver
