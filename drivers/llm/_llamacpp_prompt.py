@@ -65,7 +65,19 @@ def render(messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]) -> list[d
 def offer(tools: Sequence[ToolSpec]) -> str:
     """The tools as the model reads them: one order and one spelling, for a stable prefix."""
     specs = (tool.model_dump() for tool in sorted(tools, key=attrgetter("name")))
-    return "\n".join([INSTRUCTION, *(_json(spec, sort_keys=True) for spec in specs)])
+    return "\n".join(
+        [INSTRUCTION, *(_json(spec, sort_keys=True) for spec in specs), *_example(tools)]
+    )
+
+
+def _example(tools: Sequence[ToolSpec]) -> Iterator[str]:
+    """One call written out, of the first tool that wants arguments."""
+    for tool in sorted(tools, key=attrgetter("name")):
+        wanted = tool.parameters.get("required")
+        if isinstance(wanted, list) and wanted:
+            arguments = {str(name): "..." for name in wanted}
+            yield f"For example: {_json({'tool': tool.name, 'arguments': arguments})}"
+            return
 
 
 def reply_schema(tools: Sequence[ToolSpec]) -> JsonObject:

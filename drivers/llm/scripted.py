@@ -104,6 +104,8 @@ class Scripted:
     first_token_s: float = 0
     token_s: float = 0
     _permits: anyio.Semaphore = field(init=False, repr=False, compare=False)
+    _offered: tuple[ToolSpec, ...] = field(default=(), init=False, repr=False, compare=False)
+    _offered_tokens: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.script is None) == (not self.rules):
@@ -143,7 +145,7 @@ class Scripted:
 
     async def count(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
         """Tokens by the rule above."""
-        return _prompt_tokens(messages, tools)
+        return self._prompt_tokens(messages, tools)
 
     def _model(self) -> str:
         return f"scripted:{self.name}" if self.name else "scripted"
@@ -151,10 +153,16 @@ class Scripted:
     def _fitting(self, ask: Complete) -> int:
         if ask.tools and ask.json_schema is not None:
             raise BadPrompt("tools and json_schema exclude each other: leave one out")
-        tokens = _prompt_tokens(ask.messages, ask.tools)
+        tokens = self._prompt_tokens(ask.messages, ask.tools)
         if tokens >= self.context_window:
             raise PromptTooLong(tokens=tokens, window=self.context_window)
         return tokens
+
+    def _prompt_tokens(self, messages: Sequence[ChatMessage], tools: tuple[ToolSpec, ...]) -> int:
+        if tools != self._offered:  # the same ones come again and again
+            self._offered = tools
+            self._offered_tokens = sum([_tokens(tool.model_dump_json()) for tool in tools])
+        return self._offered_tokens + sum([_message_tokens(message) for message in messages])
 
     async def _reply(self, ask: Complete) -> Reply:
         if callable(self.script):
@@ -252,13 +260,9 @@ def _numbered(calls: Sequence[ToolCall], ask: Complete) -> tuple[ToolCall, ...]:
     )
 
 
-def _prompt_tokens(messages: Sequence[ChatMessage], tools: Sequence[ToolSpec]) -> int:
-    total = TOKENS_A_MESSAGE * len(messages)
-    for message in messages:
-        total += _tokens(message.text)
-        if message.tool_calls:
-            total += _call_tokens(message.tool_calls)
-    return total + sum(_tokens(tool.model_dump_json()) for tool in tools)
+def _message_tokens(message: ChatMessage) -> int:
+    calls = _call_tokens(message.tool_calls) if message.tool_calls else 0
+    return TOKENS_A_MESSAGE + _tokens(message.text) + calls
 
 
 def _call_tokens(calls: Sequence[ToolCall]) -> int:

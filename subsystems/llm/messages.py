@@ -117,8 +117,10 @@ class Delta(Event, topic="llm.delta"):
 
 
 class Completed(Event, topic="llm.completed"):
-    """A model has answered. Times in seconds; `address` is the model's service name."""
+    """A model has answered `caller`. Times in seconds; `address` is the model's service name."""
 
+    call: str
+    caller: str
     address: str
     model: str
     usage: Usage

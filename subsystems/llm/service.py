@@ -31,6 +31,8 @@ class Model(Service, name="llm", driver="llm"):
     async def _tell(self, completion: Completion, stream: "_Stream") -> None:
         await self.publish(
             Completed(
+                call=stream.call.span_id,
+                caller=str(stream.call.origin or "app"),
                 address=self.address,
                 model=completion.model,
                 usage=completion.usage,
@@ -55,7 +57,7 @@ class _Stream:
     def __init__(self, model: Model, call: Call[Completion]) -> None:
         self.began = model.bus.time()
         self.first_token_s: float | None = None
-        self._model, self._call, self._offset = model, call, 0
+        self.call, self._model, self._offset = call, model, 0
         call.meter.add("llm.attempts", 1)
         self._attempt = int(call.meter["llm.attempts"])
         self._copied = model.bus.hears(Delta)
@@ -63,13 +65,11 @@ class _Stream:
     async def emit(self, text: str) -> None:
         if self.first_token_s is None:
             self.first_token_s = self._model.bus.time() - self.began
-        if self._call.sink is None and not self._copied:
+        if self.call.sink is None and not self._copied:
             return
-        delta = Delta(
-            call=self._call.span_id, attempt=self._attempt, offset=self._offset, text=text
-        )
+        delta = Delta(call=self.call.span_id, attempt=self._attempt, offset=self._offset, text=text)
         self._offset += len(text)
-        if self._call.sink is not None:
-            await self._call.sink(delta)
+        if self.call.sink is not None:
+            await self.call.sink(delta)
         if self._copied:
             await self._model.publish(delta)

@@ -2,10 +2,21 @@
 
 from typing import Self
 
+from pydantic import BaseModel
+
 from ...kernel.errors import KernelError
 from .program import Exit, Process, Program
 
 SYSTEM = "You are a careful assistant. Use the tools when they help. Answer briefly."
+
+
+ENOUGH = "Answer now, from what you have read: "
+
+
+class Conclusion(BaseModel):
+    """What the model must come to in the end."""
+
+    answer: str
 
 
 class StepLimit(KernelError):
@@ -15,7 +26,8 @@ class StepLimit(KernelError):
 class Assistant(Program[str], name="assistant", version="1"):
     """A task, worked at with tools; its result is the model's last answer.
 
-    `tools` are the names it may use, all there are when None. `model` is an address.
+    `tools` are the names it may use, all there are when None. `model` is an address. When
+    it only asks for what it has had, it is told to answer from that.
     """
 
     task: str
@@ -25,6 +37,7 @@ class Assistant(Program[str], name="assistant", version="1"):
     max_steps: int = 20
     max_tokens: int | None = None
     steps: int = 0
+    asked: tuple[str, ...] = ()
 
     async def step(self, process: Process) -> Self | Exit[str]:
         if self.steps == 0:
@@ -38,11 +51,15 @@ class Assistant(Program[str], name="assistant", version="1"):
         if not reply.tool_calls:
             return Exit(reply.text)
         if self.steps + 1 >= self.max_steps:
-            raise StepLimit(
-                f"not done after {self.max_steps} steps; raise max_steps if it may take more"
-            )
+            raise StepLimit(f"not done after {self.max_steps} steps; more with max_steps=")
         await process.parallel(*(process.attempt(call) for call in reply.tool_calls))
-        return self.next(steps=self.steps + 1)
+        asked = tuple(f"{call.name}{call.arguments}" for call in reply.tool_calls)
+        if set(asked) <= set(self.asked):  # it turns in circles
+            last = await process.think(
+                ENOUGH + self.task, schema=Conclusion, model=self.model, max_tokens=self.max_tokens
+            )
+            return Exit(last.answer)
+        return self.next(steps=self.steps + 1, asked=(*self.asked, *asked))
 
 
 assistant = Assistant

@@ -330,7 +330,7 @@ def in_maze(maze: Path) -> Iterator[Callable[[str], str]]:
 PARTS = ["a", "b", "f", "..", ".", "", "up", "out", "abs", "far", "in", "sly", "loop", "root-b"]
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(parts=st.lists(st.sampled_from(PARTS), max_size=8), start=st.sampled_from(["", "/", "root"]))
 def test_no_path_through_a_maze_of_links_leads_out(
     maze: Path, in_maze: Callable[[str], str], parts: list[str], start: str
@@ -344,7 +344,7 @@ def test_no_path_through_a_maze_of_links_leads_out(
         assert text == (maze / path).read_text()
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(path=st.text(max_size=40) | st.text(alphabet="./\\~\0abfinup ", max_size=20))
 def test_no_text_at_all_is_a_way_out(in_maze: Callable[[str], str], path: str) -> None:
     assert in_maze(path).startswith(("inside", "refused"))

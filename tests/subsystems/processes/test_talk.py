@@ -108,11 +108,20 @@ async def test_the_model_reads_a_tool_s_error(system: System, tmp_path: Any) -> 
 
 async def test_the_assistant_stops_at_its_step_limit(system: System) -> None:
     def script(ask: Any) -> Any:
-        return call("list_files")
+        return call("list_files", pattern=f"*{len(ask.messages)}")
 
     async with system(script) as kernel:
-        with pytest.raises(ProcessFailed, match="not done after 3 steps; raise max_steps"):
+        with pytest.raises(ProcessFailed, match="not done after 3 steps; more with max_steps="):
             await (await spawn(kernel, assistant(task="loop", max_steps=3)))
+
+
+async def test_an_assistant_that_turns_in_circles_is_told_to_answer(system: System) -> None:
+    def script(ask: Any) -> Any:
+        return call("list_files") if ask.tools else '{"answer": "nothing there"}'
+
+    async with system(script) as kernel:
+        answer = await (await spawn(kernel, assistant(task="look")))
+    assert answer == "nothing there"
 
 
 async def test_every_tool_call_has_a_result_whatever_was_cut(system: System) -> None:

@@ -1,0 +1,28 @@
+"""The default kernel with a scripted model and one tool, all in memory."""
+
+from typing import Any
+
+from aoskernel import Kernel
+from aoskernel.drivers.llm.scripted import call
+from aoskernel.subsystems.llm.messages import Complete, ToolCall
+
+
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def script(ask: Complete) -> str | ToolCall:
+    """Ask for the tool; when it has answered, say so."""
+    last = ask.messages[-1]
+    return f"the sum is {last.text}" if last.role == "tool" else call("add", a=1, b=2)
+
+
+def default_kernel(**services: dict[str, Any]) -> Kernel:
+    """What the default config gives, without files and weights; all its guards stand."""
+    ours: dict[str, dict[str, Any]] = {
+        "llm.default": {"driver": "scripted", "script": script},
+        "tools.files": {"driver": "python", "functions": (add,)},
+        "policy": {"allow": ["llm.complete:*", "tools.call:add"]},
+    }
+    return Kernel.from_config(services=ours | services)
