@@ -44,17 +44,16 @@ def as_stop(error: Exception) -> Stop:
     if isinstance(error, Stop):
         return error
     if isinstance(error, ProcessFailed):
-        return stop_of(error.state, error.error)
+        return _stop_of(error.state, error.kind, error.error)
     return Stop(str(error) or repr(error), _code(type(error)), type(error).__name__)
 
 
-def stop_of(state: str, told: str) -> Stop:
-    """What a process's last sentence, "ToolFailed: no such file", means."""
-    name, _, sentence = told.partition(": ")
+def _stop_of(state: str, name: str, told: str) -> Stop:
+    """What a process's end means."""
     kind = next((kind for kind in _kinds() if kind.__name__ == name), None)
-    if kind is None:
-        return Stop(f"the agent {state}: {told}", ExitCode.FAILED)
-    return Stop(f"the agent {state}: {sentence}", _code(kind), name)
+    code = ExitCode.FAILED if kind is None else _code(kind)
+    sentence = f"{name}: {told}" if name and kind is None else told
+    return Stop(f"the agent {state}: {sentence}", code, "" if kind is None else name)
 
 
 def _code(kind: type[Exception]) -> ExitCode:

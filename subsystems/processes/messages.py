@@ -35,11 +35,16 @@ class Origin:
 
 
 class ProcessFailed(KernelError):
-    """A process did not exit well. `error` is its last sentence, `state` how it ended."""
+    """A process did not exit well: `state` says how it ended, `kind` and `error` of what.
 
-    def __init__(self, pid: Pid, program: str, state: State, error: str) -> None:
-        super().__init__(f"process {pid} ({program}) {state}: {error}")
-        self.pid, self.program, self.state, self.error = pid, program, state, error
+    `kind` is the error's class, e.g. "ToolFailed", or "" for a process that was killed.
+    """
+
+    def __init__(self, pid: Pid, program: str, state: State, error: str, kind: str = "") -> None:
+        told = f"{kind}: {error}" if kind else error
+        super().__init__(f"process {pid} ({program}) {state}: {told}")
+        self.pid, self.program, self.state = pid, program, state
+        self.error, self.kind = error, kind
 
 
 class NoSuchProcess(KernelError):

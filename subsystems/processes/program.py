@@ -200,8 +200,13 @@ class ProcessRef(Generic[T]):
     def result_of(self, record: ProcessRecord) -> T:
         """The result in the process's last record. Raises ProcessFailed when there is none."""
         if record.state != "exited" or record.result is None:
-            error = record.error or "no result"
-            raise ProcessFailed(record.pid, record.program, record.state, error)
+            raise ProcessFailed(
+                record.pid,
+                record.program,
+                record.state,
+                record.error or "no result",
+                record.error_kind or "",
+            )
         return self._result.validate_json(record.result)
 
     async def status(self) -> ProcessStatus:

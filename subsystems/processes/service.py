@@ -58,6 +58,7 @@ from .program import Definition, Exit
 from .stream import DeltaStream
 from .syscall import Suspended
 
+KILLED = "killed by a signal"
 LAST_WORDS_S = 5.0
 """How long the clean-up of a program that is cut may take at the end of the kernel."""
 
@@ -238,9 +239,9 @@ class Processes(
                 raise  # the kernel is ending; the process is suspended
             await self._leave(live, live.verdict)
         except ProgramDiverged as error:
-            await self._leave(live, "stopped", error=str(error))
+            await self._leave(live, "stopped", error=error)
         except Exception as error:  # noqa: BLE001 - the run border: a program's error is its end
-            await self._leave(live, live.verdict or "failed", error=_sentence(error))
+            await self._leave(live, live.verdict or "failed", error=error)
 
     async def _steps(self, live: Live) -> str:
         """Step after step until Exit; gives the result as JSON."""
@@ -268,12 +269,23 @@ class Processes(
         return {entry.key: entry for entry in log}
 
     async def _leave(
-        self, live: Live, state: State, *, result: str | None = None, error: str | None = None
+        self,
+        live: Live,
+        state: State,
+        *,
+        result: str | None = None,
+        error: Exception | None = None,
     ) -> None:
         """Leave memory: ended, parked or stopped."""
         if state == "killed":
-            error = error or "killed by a signal"
-        live.record = replace(live.record, state=state, result=result, error=error)
+            error = None  # what its clean-up ran into is not how it ended
+        live.record = replace(
+            live.record,
+            state=state,
+            result=result,
+            error=KILLED if state == "killed" else error and str(error),
+            error_kind=error and type(error).__name__,
+        )
         pid = live.record.pid
         await self.commit(live.record, SaveProcess(record=live.record))
         self._live.pop(pid, None)
@@ -430,7 +442,7 @@ class Processes(
 
     async def _signal_absent(self, record: ProcessRecord, request: Kill) -> None:
         state: State = "stopped" if request.signal == "STOP" else "killed"
-        error = None if state == "stopped" else "killed by a signal"
+        error = None if state == "stopped" else KILLED
         record = replace(record, state=state, error=error)
         await self.commit(record, SaveProcess(record=record))
         if state == "killed":
@@ -451,7 +463,3 @@ class _Free:
 
 
 _FREE = _Free()
-
-
-def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

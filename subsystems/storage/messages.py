@@ -32,7 +32,8 @@ class ProcessRecord:
     """A process between steps: all of it, as data.
 
     `priority` 0 goes first. `epoch` counts its owners; only the newest may write.
-    `result` is JSON text when it has exited, `error` a sentence when it failed.
+    `result` is JSON text when it has exited; when it failed, `error` is a sentence and
+    `error_kind` the error's class, e.g. "ToolFailed".
     """
 
     pid: Pid
@@ -52,6 +53,7 @@ class ProcessRecord:
     step: int = 0
     result: str | None = None
     error: str | None = None
+    error_kind: str | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ async def test_a_failed_process_says_how_it_failed(system: System) -> None:
         agent = await spawn(kernel, broken())
         with pytest.raises(ProcessFailed, match="the disk is made of cheese") as caught:
             await agent
-        assert caught.value.state == "failed"
+        assert (caught.value.state, caught.value.kind) == ("failed", "RuntimeError")
         assert caught.value.pid == agent.pid
         await (await spawn(kernel, echo(text="others go on")))
 
