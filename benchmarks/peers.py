@@ -7,8 +7,10 @@
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,14 +73,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measured(bench: str, harness: Path, python: str, rounds: int) -> Iterator[dict[str, Any]]:
     """The harness's lines about CPU time and memory, one for each framework and metric."""
     file, *which = BENCHES[bench]
-    command = [python, str(harness / file), *which, "--adapter", str(ADAPTER)]
-    command += ["--impl", f"{CANDIDATES[bench]},{OURS}", "--rounds", str(rounds)]
-    for line in _output(command).splitlines():
-        row = json.loads(line)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "rounds.jsonl"
+        command = [python, str(harness / file), *which, "--adapter", str(ADAPTER)]
+        command += ["--impl", f"{CANDIDATES[bench]},{OURS}", "--rounds", str(rounds)]
+        summary = _lines(_output([*command, "--raw", str(raw)]))
+        of_round = {_place(row): row["value"] for row in _lines(raw.read_text("utf-8"))}
+    for row in summary:
         if row["metric"].startswith("ERROR"):
             raise SystemExit(f"{bench}: {row['impl']} failed: {row['unit']}")
         if row["metric"].startswith(("cpu_", "rss_")):
+            row["times_ours"] = statistics.median(
+                of_round[row["impl"], row["metric"], number]
+                / of_round["aoskernel", row["metric"], number]
+                for number in range(rounds)
+            )
             yield {key: _short(value) for key, value in row.items()}
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["impl"], row["metric"], row["round"]
 
 
 def _output(command: Sequence[str]) -> str:
@@ -93,14 +111,16 @@ def _short(value: Any) -> Any:
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each metric's frameworks, the cheapest first, and how often ours goes into each."""
+    """Print each metric's frameworks, the cheapest first, and how often ours goes into each.
+
+    Like every ratio here, `times_ours` is the median of the rounds' own.
+    """
     for bench, metric in dict.fromkeys((row["bench"], row["metric"]) for row in rows):
         found = [r for r in rows if (r["bench"], r["metric"]) == (bench, metric)]
-        ours = next((row["value"] for row in found if row["impl"] == "aoskernel"), None)
         print(f"\n{bench}, {metric}")
         for row in sorted(found, key=lambda row: row["value"]):
-            times = f"{row['value'] / ours:8.3g}x ours" if ours else ""
-            print(f"  {row['impl']:32} {row['value']:10.4g} {row['unit']:3} {times}")
+            value = f"{row['value']:10.4g} {row['unit']:3}"
+            print(f"  {row['impl']:32} {value} {row['times_ours']:8.3g}x ours")
 
 
 if __name__ == "__main__":

@@ -283,8 +283,8 @@ class Processes(
             live.record,
             state=state,
             result=result,
-            error=KILLED if state == "killed" else error and str(error),
-            error_kind=error and type(error).__name__,
+            error=KILLED if state == "killed" else str(error) if error else None,
+            error_kind=type(error).__name__ if error else None,
         )
         pid = live.record.pid
         await self.commit(live.record, SaveProcess(record=live.record))
