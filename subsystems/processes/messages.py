@@ -1,7 +1,6 @@
 """What others may say to processes: spawn, wait, signal, write to them, look at them."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -12,8 +11,7 @@ from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, State
 Signal = Literal["TERM", "KILL", "STOP", "CONT"]
 
 
-@dataclass(slots=True, frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Who is calling: carried by the kernel with every call a process makes.
 
     `process_class`, `priority` (0 first) and `tenant` are set at spawn; the scheduler, the

@@ -82,22 +82,21 @@ class Process:
     program is resumed. Syscalls on one path come one after another; use `parallel` for more.
     """
 
-    __slots__ = ("_epoch", "_live", "_log", "_record", "_service")
+    __slots__ = ("_epoch", "_live", "_log", "_service")
 
     def __init__(self, service: "Processes", live: "Live") -> None:
         self._service, self._live = service, live
-        self._record: ProcessRecord = live.record
         self._log: dict[Key, Entry] = {}
 
     @property
     def pid(self) -> Pid:
         """The process's number."""
-        return self._record.pid
+        return self._live.record.pid
 
     @property
     def tenant(self) -> str:
         """Who pays."""
-        return self._record.tenant
+        return self._live.record.tenant
 
     @property
     def asking(self) -> "Processes":
@@ -295,8 +294,8 @@ class Process:
             name=name,
             role=role,
             tags=tags,
-            process_class=process_class or self._record.process_class,
-            priority=self._record.priority if priority is None else priority,
+            process_class=process_class or self._live.record.process_class,
+            priority=self._live.record.priority if priority is None else priority,
             tenant=self.tenant,
             parent=self.pid,
         )
@@ -446,7 +445,7 @@ class Process:
         return entry if entry is not None and entry.settled else None
 
     def origin(self, key: Key, kind: str, mark: str) -> Origin:
-        record = self._record
+        record = self._live.record
         return Origin(
             pid=record.pid,
             program=record.program,
@@ -470,7 +469,7 @@ class Process:
         )
         if self._live.sealed:
             raise Suspended
-        await self._service.commit(self._record, outcome, *writes)
+        await self._service.commit(self._live.record, outcome, *writes)
 
     async def _syscall(
         self,

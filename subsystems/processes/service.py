@@ -198,7 +198,8 @@ class Processes(
         live = self._live[pid] = Live(record, fresh=not parked)
         if parked:
             await self.commit(record, SaveProcess(record=record))
-        await self._running.wait()
+        if not self._running.is_set():  # an event that is set costs a round of the loop
+            await self._running.wait()
         caused_by = Envelope(current.get(), self.address, self.bus.time())
         # In a context of its own: a copy of ours would keep the spawning call alive with it.
         Context().run(
@@ -245,10 +246,9 @@ class Processes(
 
     async def _steps(self, live: Live) -> str:
         """Step after step until Exit; gives the result as JSON."""
-        record = live.record
-        definition = self._programs[record.program, record.version]
+        definition = self._programs[live.record.program, live.record.version]
         process = Process(self, live)
-        state: Any = definition.state.model_validate_json(record.state_json)
+        state: Any = definition.state.model_validate_json(live.record.state_json)
         while True:
             process.begin(live.record.step, await self._read_log(live))
             state = await definition.step(process, state)

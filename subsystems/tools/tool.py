@@ -77,6 +77,7 @@ class FunctionTool:
     def __init__(self, function: Callable[..., Any]) -> None:
         """Raises TypeError where the signature does not say all that a schema needs."""
         self.function = function
+        self._is_async = inspect.iscoroutinefunction(function)
         self.effect: Effect = getattr(function, "__tool_effect__", "once")
         self.name = _name_of(function)
         self._positional: list[str] = []
@@ -128,7 +129,7 @@ class FunctionTool:
         return dict(zip(self._arguments, values, strict=True)) | dict.fromkeys(self._keys, key)
 
     async def _run(self, placed: list[Any], named: dict[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(self.function):
+        if self._is_async:
             return await self.function(*placed, **named)
         work = partial(self.function, *placed, **named)
         result = await to_thread.run_sync(work, abandon_on_cancel=self.effect == "none")
