@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .subscription import Subscription
 
 _ids = itertools.count(1 << 32)
-_TRACES = random.getrandbits(64) << 64  # this run's half of every trace id that begins here
+_TRACES = random.randbytes(8).hex()  # this run's half of every trace id
 
 
 class Envelope:
@@ -29,7 +29,7 @@ class Envelope:
     wants carried along (for processes: who is calling); what is said underneath inherits it.
     """
 
-    __slots__ = ("cause_id", "id", "origin", "sender", "sent_at", "trace")
+    __slots__ = ("cause_id", "id", "origin", "root_id", "sender", "sent_at")
 
     def __init__(
         self, above: "Envelope | None", sender: str, sent_at: float, origin: object = None
@@ -38,14 +38,14 @@ class Envelope:
         self.sender = sender
         self.sent_at = sent_at
         if above is None:
-            self.cause_id, self.trace, self.origin = 0, _TRACES | self.id, origin
+            self.cause_id, self.root_id, self.origin = 0, self.id, origin
         else:
-            self.cause_id, self.trace = above.id, above.trace
+            self.cause_id, self.root_id = above.id, above.root_id
             self.origin = above.origin if origin is None else origin
 
     @property
     def trace_id(self) -> str:
-        return f"{self.trace:032x}"
+        return f"{_TRACES}{self.root_id:016x}"
 
     @property
     def span_id(self) -> str:
@@ -77,14 +77,23 @@ class Call(Envelope, Generic[R]):
         sink: Sink | None,
         origin: object,
     ) -> None:
-        Envelope.__init__(self, above, sender, sent_at, origin)
-        self.parent: Call[Any] | None = above if isinstance(above, Call) else None
+        self.id = next(_ids)  # what Envelope's does, without the call: this is the hot path
+        self.sender = sender
+        self.sent_at = sent_at
+        self.parent: Call[Any] | None = None
+        if above is None:
+            self.cause_id, self.root_id, self.origin = 0, self.id, origin
+        else:
+            self.cause_id, self.root_id = above.id, above.root_id
+            self.origin = above.origin if origin is None else origin
+            if isinstance(above, Call):
+                self.parent = above
         self.message = message
         self.address = address
         self.sink = sink
         self.gate: Gate | None = None  # the one it is inside of
         self.permit = False  # it holds one of that gate's permits
-        self.lent: list[Call[Any]] | None = None  # whose permits it lent back, in a long wait
+        self.lent: list[tuple[Call[Any], Gate]] | None = None  # permits, in a long wait
         self.aborted: Callable[[], BaseException] | None = None
         self._meter: Meter | None = None
 

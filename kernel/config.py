@@ -8,30 +8,26 @@ import os
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+import pydantic
+from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from .errors import ConfigError, nearest
 from .message import Value
 from .service import Service
 
 ENV = "AOSKERNEL__"
+WHO = ("use", "driver")
 DEFAULTS = Path(__file__).resolve().parent.parent / "defaults.toml"
 
 Table = Mapping[str, Any]
-V = typing.TypeVar("V", bound=BaseModel)
+PathLike = str | os.PathLike[str] | None
+V = typing.TypeVar("V", bound=Value)
 
 
 class KernelConfig(Value):
@@ -56,7 +52,7 @@ class RouteConfig(Value):
     default: str | None = None
     optional: bool = False
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _from_list(cls, value: Any) -> Any:
         return {"guards": value} if isinstance(value, list | tuple) else value
@@ -80,27 +76,26 @@ class Config(Value):
     """The whole configuration, checked."""
 
     kernel: KernelConfig = KernelConfig()
-    routes: dict[str, RouteConfig] = {}
-    services: dict[str, dict[str, Any]] = {}
+    routes: dict[str, RouteConfig] = Field(default_factory=dict)
+    services: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None, **overrides: Any) -> "Config":
+    def load(cls, path: PathLike = None, **overrides: Any) -> "Config":
         """Defaults, then the file, then the environment, then keyword arguments."""
         defaults, file = _read(DEFAULTS), {} if path is None else _read(Path(path))
-        environment = _environment(_merge(defaults, file), os.environ)
-        user = _merge(_merge(file, environment), overrides)
-        for name, table in _tables(user, "services").items():
-            default = _tables(defaults, "services").get(name, {})
-            if any(key in table and table[key] != default.get(key) for key in ("use", "driver")):
-                _tables(defaults, "services").pop(name, None)  # the keys were another driver's
-        routes: dict[str, RouteConfig] = {}
-        for layer in (defaults, file, environment, overrides):
-            for topic, route in _tables(layer, "routes").items():
-                checked = _checked(RouteConfig, f"routes.{topic}", route)
-                if layer is defaults:
-                    checked = checked.model_copy(update={"optional": True})
-                routes[topic] = routes[topic].under(checked) if topic in routes else checked
-        return _checked(Config, "", {**_merge(defaults, user), "routes": routes})
+        layers = [file, _environment(_merge(defaults, file), os.environ), overrides]
+        configs = [_checked(cls, layer) for layer in (defaults, *layers)]
+        for name, default in configs[0].services.items():
+            tables = [config.services.get(name, {}) for config in configs[1:]]
+            if any(t.get(k, default.get(k)) != default.get(k) for t in tables for k in WHO):
+                del defaults["services"][name]  # its keys were another driver's
+        routes = {t: r.model_copy(update={"optional": True}) for t, r in configs[0].routes.items()}
+        for config in configs[1:]:
+            for topic, route in config.routes.items():
+                routes[topic] = routes[topic].under(route) if topic in routes else route
+        for layer in layers:
+            defaults = _merge(defaults, layer)
+        return _checked(cls, {**defaults, "routes": routes})
 
     def build(self) -> list[Service]:
         """Make every configured service."""
@@ -112,15 +107,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no config file {path}; `aosk init` writes one") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-
-
-def _tables(layer: Table, key: str) -> dict[str, Any]:
-    found = layer.get(key, {})
-    if not isinstance(found, dict):
-        raise ConfigError(f"config: {key!r} must be a table, not {found!r}")
-    return found
 
 
 def _merge(under: Table, over: Table) -> dict[str, Any]:
@@ -148,31 +136,31 @@ def _environment(known: Table, environ: Mapping[str, str]) -> dict[str, Any]:
             table = inner if isinstance(inner, Mapping) else {}
             if not isinstance(place, dict):
                 raise ConfigError(f"{name}: {key} is set to a value already, it has no parts")
-        place[last] = FromEnvironment(text)
-        if text[:1] in ("[", "{"):
-            try:
-                place[last] = tomllib.loads(f"value = {text}")["value"]
-            except tomllib.TOMLDecodeError as error:
-                raise ConfigError(f"{name} looks like TOML but is not: {error}") from error
+        try:
+            is_toml = text[:1] in ("[", "{")
+            place[last] = tomllib.loads(f"v = {text}")["v"] if is_toml else FromEnvironment(text)
+        except ValueError as error:
+            raise ConfigError(f"{name} looks like TOML but is not: {error}") from error
     return layer
 
 
-def _checked(model: type[V], where: str, value: Any) -> V:
-    """Validate; the error names the key and what could stand there instead."""
+def _checked(model: type[V], value: Any) -> V:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(_explain(error, where, model.model_fields)) from None
+        raise ConfigError(_explain(error, [], model.model_fields)) from None
 
 
-def _explain(error: ValidationError, where: str, known: Iterable[str]) -> str:
+def _explain(error: ValidationError, where: list[str], known: Iterable[str]) -> str:
+    """Name each key, and what could stand there instead."""
     told = []
     for problem in error.errors(include_url=False, include_input=False):
-        last = str(problem["loc"][-1]) if problem["loc"] else ""
-        key = ".".join(filter(None, [where, *map(str, problem["loc"])]))
+        path = [*where, *map(str, problem["loc"])]
+        key = ".".join(path)
         if problem["type"] == "extra_forbidden":
-            fields = known if len(problem["loc"]) == 1 else KernelConfig.model_fields
-            told.append(f"unknown key {key!r}; {nearest(last, fields)}")
+            inner = {"kernel": KernelConfig.model_fields, "routes": RouteConfig.model_fields}
+            fields = inner.get(path[0], known) if len(path) > 1 else known
+            told.append(f"unknown key {key!r}; {nearest(path[-1], fields)}")
         elif problem["type"] == "missing":
             told.append(f"{key!r} must be set")
         else:
@@ -204,30 +192,32 @@ def construct(
     """Call a constructor with config keys, checked against its typed parameters."""
     fields = {name: field for name, field in _parameters(make).items() if name not in built}
     for key, value in keys.items():
-        secret = key in fields and SecretStr in (fields[key][0], *typing.get_args(fields[key][0]))
+        kind = fields[key][0] if key in fields else Any
+        secret = SecretStr in (kind, *typing.get_args(kind))
         if secret and not isinstance(value, FromEnvironment | SecretStr | None):
             raise ConfigError(
                 f"{where}.{key} is a secret and must not stand in the config; "
                 f'write {key} = {{ env = "NAME" }} and set that variable'
             )
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-    model = create_model(where, __config__=config, **typing.cast(Any, fields))
+    model = pydantic.create_model(where, __config__=config, **typing.cast(Any, fields))
     try:
         checked = model.model_validate(keys)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, where, [*fields, *known])) from None
-    try:
         return make(**{key: getattr(checked, key) for key in checked.model_fields_set}, **built)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where.split("."), [*fields, *known])) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
 def _parameters(make: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """The constructor's parameters: name -> (type, default)."""
-    hints = typing.get_type_hints(vars(make).get("__init__", make.__init__), include_extras=True)
     return {
-        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-        for p in inspect.signature(make).parameters.values()
+        p.name: (
+            Any if p.annotation is p.empty else p.annotation,
+            ... if p.default is p.empty else p.default,
+        )
+        for p in inspect.signature(make, eval_str=True).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
 
@@ -255,16 +245,11 @@ def installed(group: str) -> dict[str, str]:
 
 def load(group: str, name: str, what: str) -> Any:
     """An entry point's object, or the one that "package.module:Class" names."""
-    if ":" not in name:
-        points = installed(group)
-        if name not in points:
-            raise ConfigError(f"no {what} named {name!r}; {nearest(name, points)}")
-        name = points[name]
-    module, _, path = name.partition(":")
+    points = {} if ":" in name else installed(group)
+    if ":" not in name and name not in points:
+        raise ConfigError(f"no {what} named {name!r}; {nearest(name, points)}")
+    module, _, path = points.get(name, name).partition(":")
     try:
-        found: Any = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
+        return reduce(getattr, path.split("."), import_module(module))
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot load {what} {name!r}: {error}") from error
-    return found

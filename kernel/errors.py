@@ -1,18 +1,4 @@
-"""What can go wrong in the kernel, as facts with attributes.
-
-KernelError
-|- ConfigError             the configuration cannot be used; says which key and what to write
-|- BootError               the services do not fit together; says what is missing
-|- Unroutable              a request that no handler takes
-|- Unavailable             the handler's service is down, draining or gone
-|  +- KernelStopped        the kernel has ended
-|- KernelFailed            the kernel stopped by itself; `causes` says why
-|- StartTimeout            a service did not become ready in time
-|- SwapFailed              a service could not be replaced; the old one stayed
-|- WouldDeadlock           an await that could only wait for itself
-|- NotNow                  a guard: not before `until`; the scheduler asks again
-+- Refused                 a guard: never; the reason says which rule
-"""
+"""What can go wrong in the kernel, as facts with attributes."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -23,11 +9,11 @@ class KernelError(Exception):
 
 
 class ConfigError(KernelError):
-    """The configuration cannot be used."""
+    """The configuration cannot be used; says which key, and what to write."""
 
 
 class BootError(KernelError):
-    """The registered services do not fit together."""
+    """The services do not fit together; says what is missing."""
 
 
 class Unroutable(KernelError):
@@ -39,12 +25,11 @@ class Unavailable(KernelError):
 
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"service {service!r} is unavailable: {reason}")
-        self.service = service
-        self.reason = reason
+        self.service, self.reason = service, reason
 
 
 class KernelStopped(Unavailable):
-    """The kernel has ended (or never started); nothing can be asked of it."""
+    """The kernel has ended, or never started; nothing can be asked of it."""
 
     def __init__(self) -> None:
         super().__init__("kernel", "the kernel is not running; it has ended or was never started")
@@ -56,8 +41,7 @@ class KernelFailed(KernelError):
     def __init__(self, reason: str, causes: Sequence[BaseException]) -> None:
         told = "".join(f"\n  {number}. {cause!r}" for number, cause in enumerate(causes, 1))
         super().__init__(reason + told)
-        self.reason = reason
-        self.causes = tuple(causes)
+        self.reason, self.causes = reason, tuple(causes)
 
 
 class StartTimeout(KernelError):
@@ -77,8 +61,7 @@ class NotNow(KernelError):
 
     def __init__(self, until: float, reason: str) -> None:
         super().__init__(f"not now: {reason}")
-        self.until = until
-        self.reason = reason
+        self.until, self.reason = until, reason
 
 
 class Refused(KernelError):
@@ -91,8 +74,7 @@ class Refused(KernelError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What could have been meant, for the end of a message."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name, known := sorted(known), 1)
     return (
         f"did you mean {near[0]!r}? " if near else ""
     ) + f"at hand: {', '.join(known) or 'none'}"

@@ -9,10 +9,12 @@ class ServiceStarted(Event, topic="service.started"):
     service: str
 
 
-class ServiceStopped(Event, topic="service.stopped"):
+class ServiceStopped(ServiceStarted, topic="service.stopped"):
     """A service has stopped, as asked."""
 
-    service: str
+
+class ServiceSwapped(ServiceStarted, topic="service.swapped"):
+    """A service was replaced by another of the same address."""
 
 
 class ServiceCrashed(Event, topic="service.crashed", urgent=True):
@@ -29,12 +31,6 @@ class ServiceDown(Event, topic="service.down", urgent=True):
     service: str
     error: str
     again_s: float | None
-
-
-class ServiceSwapped(Event, topic="service.swapped"):
-    """A service was replaced by another of the same address."""
-
-    service: str
 
 
 class SwapRejected(Event, topic="service.swap_rejected", urgent=True):

@@ -3,18 +3,19 @@
 A request runs in its caller's task (a direct switch), so the gate holds no messages, only
 callers that wait to enter. To abort a call means to cancel its task up to the frame that
 entered, and to take the cancellation back there: a scope per call would cost three times the
-call. Such a cancellation comes after the grace only, and anyio's shields do not stop it.
+call. That comes after the grace only, and anyio's shields do not stop it.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
 from .call import Call, is_within
-from .line import Line
+from .errors import WouldDeadlock
 
 if TYPE_CHECKING:
     from .subscription import Subscription
@@ -35,16 +36,41 @@ class AskAgain(BaseException):
     """Cuts a long wait when its service is swapped; it is put to the successor instead."""
 
 
+class Line:
+    """First come, first served; only the first in line ever looks whether it may go."""
+
+    __slots__ = ("turns",)
+
+    def __init__(self) -> None:
+        self.turns: deque[asyncio.Future[None]] = deque()
+
+    def wake(self) -> None:
+        """Let the first look; to be called whenever what it waits for may have come true."""
+        if self.turns and not self.turns[0].done():
+            self.turns[0].set_result(None)
+
+    async def wait(self, may_go: Callable[[], object]) -> None:
+        """Stand in line until `may_go()`; take what that allows before the next await."""
+        if not self.turns and may_go():
+            return
+        loop = asyncio.get_running_loop()
+        self.turns.append(turn := loop.create_future())
+        try:
+            await turn
+            while not may_go():
+                self.turns[0] = turn = loop.create_future()
+                await turn
+        finally:
+            self.turns.remove(turn)
+            self.wake()
+
+
 class Gate:
     """Admits calls to one service."""
 
-    __slots__ = (
-        "_free", "_leaving", "_long", "_newcomers", "_refusal", "_returning", "closed", "inside",
-        "plain",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.inside: dict[Visitor, asyncio.Task[Any]] = {}
+        self.loop = asyncio.get_running_loop()
         self.closed = True
         self.plain = False  # open to all and watched by nobody: calls walk straight through
         self._refusal: Reason | None = None
@@ -73,7 +99,7 @@ class Gate:
             return
         if call.lent is not None:
             await self.opened()
-        else:
+        elif self._newcomers.turns or not self._has_room():
             await self._newcomers.wait(self._has_room)
         if self._refusal is not None:
             raise self._refusal()
@@ -86,7 +112,7 @@ class Gate:
 
     async def opened(self) -> bool:
         """Wait until the gate is open; False when it refuses."""
-        await self._long.wait(lambda: not self.closed or self._refusal is not None)
+        await self._long.wait(lambda: not self.closed or self._refusal)
         return not self.closed
 
     def take(self, call: Call[Any]) -> None:
@@ -101,8 +127,8 @@ class Gate:
         self._wake()
 
     async def reclaim(self, call: Call[Any]) -> None:
-        """Get a lent permit back before any newcomer; a closed gate lets its own finish."""
-        await self._returning.wait(lambda: self._free > 0 or self.closed)
+        """Get a lent permit back, before any newcomer."""
+        await self._returning.wait(lambda: self._free > 0)
         self.take(call)
 
     def leave(self, visitor: Visitor) -> None:
@@ -137,3 +163,26 @@ class Gate:
     async def _emptied(self, within_s: float) -> None:
         with anyio.move_on_after(within_s):
             await self._leaving.wait(lambda: not self.inside)
+
+
+class Change:
+    """Something under way. Await it for the outcome; unawaited, it is done all the same."""
+
+    def __init__(self, what: str, gates: Callable[[], Iterable[Gate]]) -> None:
+        """`gates` are those that have to be empty first."""
+        self._what, self._gates = what, gates
+        self.over = anyio.Event()
+        self.error: BaseException | None = None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> None:
+        if not self.over.is_set() and any(map(is_within, self._gates())):
+            raise WouldDeadlock(
+                f"{self._what} waits for this very call to return; do not await it from here, "
+                "it happens all the same"
+            )
+        await self.over.wait()
+        if self.error is not None:
+            raise self.error

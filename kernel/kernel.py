@@ -1,53 +1,25 @@
 """The kernel: it starts services in order, carries their messages, and stops them."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from .bus import Bus
-from .call import current, hearing, is_within
-from .config import Config, KernelConfig, RouteConfig, build
-from .errors import ConfigError, KernelFailed, KernelStopped, WouldDeadlock, nearest
+from .call import current, hearing
+from .config import Config, KernelConfig, PathLike, RouteConfig, build
+from .errors import ConfigError, KernelFailed, KernelStopped, nearest
 from .events import SwapRejected
-from .gate import Gate
+from .gate import Change
 from .log import log
 from .message import Event, R, Request, Sink
 from .plan import Plan
 from .service import Service
 from .subscription import Overflow, Subscription
 from .supervisor import Seat
-
-
-class Change:
-    """Something under way. Await it for the outcome; unawaited, it is done all the same."""
-
-    def __init__(self, what: str, gates: Callable[[], Iterable[Gate]]) -> None:
-        """`gates` are those that have to be empty first."""
-        self._what, self._gates = what, gates
-        self._error: BaseException | None = None
-        self.over = anyio.Event()
-
-    def done(self, error: BaseException | None = None) -> None:
-        self._error = error
-        self.over.set()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._outcome().__await__()
-
-    async def _outcome(self) -> None:
-        if not self.over.is_set() and any(map(is_within, self._gates())):
-            raise WouldDeadlock(
-                f"{self._what} waits for this very call to return; do not await it from here, "
-                "it happens all the same"
-            )
-        await self.over.wait()
-        if self._error is not None:
-            raise self._error
 
 
 class Kernel:
@@ -59,30 +31,26 @@ class Kernel:
     `await Kernel(...)` starts it for frameworks with callbacks; then `stop()` it.
     """
 
+    tasks: TaskGroup
+    """Where seats keep their tasks."""
+
     def __init__(
         self,
         *services: Service,
         config: KernelConfig | None = None,
         routes: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config = config or KernelConfig()
-        self.bus = Bus()
-        self._services = services
+        self.config, self.bus = config or KernelConfig(), Bus()
         self._routes = {t: RouteConfig.model_validate(r) for t, r in (routes or {}).items()}
         self._tables: dict[str, Any] | None = None
-        self._plan = Plan((), {})
-        self._seats: dict[str, Seat] = {}
-        self._lock = anyio.Lock()
-        self._cutting = anyio.CancelScope()  # what cuts the change under way
+        self._services, self._plan, self._seats = services, Plan((), {}), dict[str, Seat]()
+        self._lock = anyio.Lock()  # around a change
         self._failure: KernelFailed | None = None
-        self._body = anyio.CancelScope()
         self._ended = Change("the kernel's end", lambda: [s.gate for s in self._seats.values()])
         self._life = self._live()
 
     @classmethod
-    def from_config(
-        cls, path: str | os.PathLike[str] | None = None, *services: Service, **overrides: Any
-    ) -> Self:
+    def from_config(cls, path: PathLike = None, *services: Service, **overrides: Any) -> Self:
         """Build from defaults, a TOML file, the environment and keyword arguments.
 
         Raises ConfigError, naming the key and what to write. `services` are added.
@@ -108,15 +76,16 @@ class Kernel:
         """The whole life. An error is held back until the task group, which would wrap it, ends."""
         error: BaseException | None = KernelStopped()  # unless the start gets to its end
         self.bus.begin()
+        self._body, self._cutting = anyio.CancelScope(), anyio.CancelScope()
         try:
             async with anyio.create_task_group() as group:
-                self._tasks = await group.start(self._shelter)
+                shelter, sheltered = anyio.CancelScope(shield=True), anyio.Event()
                 try:
                     with self._body:
-                        self._arrange(
-                            Plan(self._services, self._routes), *map(self._seat, self._services)
-                        )
-                        await self._start(self._plan.order)
+                        group.start_soon(self._shelter, shelter, sheltered)
+                        await sheltered.wait()
+                        plan = Plan(self._services, self._routes)
+                        await self._start(plan, self._services)
                         error = None
                         yield
                 except BaseException as raised:  # noqa: BLE001 - raised below
@@ -126,25 +95,28 @@ class Kernel:
                     async with self._lock:
                         await self._stop(self._plan.order)
                 self.bus.end()
-                self._tasks.cancel_scope.cancel()
+                shelter.cancel()
         finally:
             self.bus.end()
-            self._ended.done(self._failure)
+            self._ended.error = self._failure
+            self._ended.over.set()
         if self._failure is not None:
             raise self._failure from error
         if error is not None:
             raise error
 
-    async def _shelter(self, *, task_status: TaskStatus[TaskGroup]) -> None:
+    async def _shelter(self, shelter: anyio.CancelScope, sheltered: anyio.Event) -> None:
         """Hold the services' tasks: cancelled from outside, they still stop in order."""
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as tasks:
-                task_status.started(tasks)
+        with shelter:
+            async with anyio.create_task_group() as self.tasks:
+                sheltered.set()
                 await anyio.sleep_forever()
 
-    async def _start(self, services: list[Service]) -> None:
-        for service in services:
-            await self._seats[service.address].start()
+    async def _start(self, plan: Plan, services: Iterable[Service]) -> None:
+        self._arrange(plan, *(Seat(service, self) for service in services))
+        for service in plan.order:
+            if service in services:
+                await self._seats[service.address].start()
 
     async def _stop(self, services: list[Service]) -> None:
         for service in reversed(services):
@@ -160,7 +132,7 @@ class Kernel:
         try:
             await asyncio.shield(ready)
         except asyncio.CancelledError:
-            self._body.cancel()
+            task.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task})
             raise
@@ -192,13 +164,13 @@ class Kernel:
         self._body.cancel()
         return self._ended
 
-    def _fail(self, seat: Seat, cause: BaseException) -> bool:
-        """A service is beyond repair: if something needs it, the kernel cannot go on."""
+    def fail(self, seat: Seat, cause: BaseException) -> bool:
+        """A service is beyond repair: if something needs it, the kernel ends. Says whether."""
         needed_by = self._plan.needed_by(seat.address)
         if needed_by and self._failure is None:
             reason = f"service {seat.address!r} is down and {', '.join(needed_by)} need it:"
             self._failure = KernelFailed(reason, [error for _, error in seat.crashes])
-            log.error("kernel.failed", reason=reason)
+            log.error("kernel.failed", reason=reason, cause=repr(cause))
             self._body.cancel()
         return bool(needed_by)
 
@@ -210,9 +182,9 @@ class Kernel:
         """Ask the one handler of this request; awaiting it raises the handler's errors."""
         return self.bus.request(message, to, sink)
 
-    async def publish(self, event: Event, /) -> None:
+    def publish(self, event: Event, /) -> Coroutine[Any, Any, None]:
         """Tell whoever subscribed; waits only for a full lossless queue."""
-        await self.bus.publish(event)
+        return self.bus.publish(event)
 
     @asynccontextmanager
     async def listen(
@@ -239,15 +211,16 @@ class Kernel:
     def _arrange(self, plan: Plan, *seats: Seat) -> None:
         """Make a plan real: seats, ports, guards. Nothing here waits or can fail."""
         self._plan = plan
-        self._seats.update((seat.address, seat) for seat in seats)
         for seat in seats:
+            self._seats[seat.address] = seat
             self.bus.connect(seat.service, seat.gate)
         for kind, guarded in plan.routes.items():
             self.bus.arrange(kind, *guarded)
         plan.warn()
 
-    def _seat(self, service: Service) -> Seat:
-        return Seat(service, self.bus, self._tasks, self.config, self._fail)
+    def _replan(self, *changed: Service) -> Plan:
+        services = {**self._plan.services, **{service.address: service for service in changed}}
+        return Plan(services.values(), self._routes)
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[None]:
@@ -258,10 +231,6 @@ class Kernel:
                     yield
         if self._cutting.cancelled_caught or self.bus.stopped:
             raise KernelStopped
-
-    def _replan(self, *changed: Service) -> Plan:
-        services = {**self._plan.services, **{service.address: service for service in changed}}
-        return Plan(services.values(), self._routes)
 
     def swap(self, name: str, new: Service | Mapping[str, Any], /) -> Change:
         """Replace a running service by another, or by one built from a config table.
@@ -276,25 +245,26 @@ class Kernel:
         service = (new if isinstance(new, Service) else build(name, new)).named(name)
         self._replan(service).check_succession(self._seats[name].service, service)
         change = Change(f"the swap of {name!r}", lambda: [self._seats[name].gate])
-        self._tasks.start_soon(self._swap, service, change, name=f"{name}.swap")
+        self.tasks.start_soon(self._swap, service, change, name=f"{name}.swap")
         return change
 
     async def _swap(self, new: Service, change: Change) -> None:
         hearing.set(None)
-        failed: BaseException | None = KernelStopped()
+        current.set(None)
+        change.error = KernelStopped()
         try:
             async with self._change():
-                plan, seat, old = self._replan(new), self._seat(new), self._seats[new.address]
+                plan, seat, old = self._replan(new), Seat(new, self), self._seats[new.address]
                 await seat.take_over(old, lambda: self._arrange(plan, seat))
-                failed = None
+                change.error = None
         except Exception as error:  # noqa: BLE001 - kept for whoever awaits, told to the rest
-            failed = error
+            change.error = error
             log.warning("service.swap_rejected", service=new.address, error=str(error))
             self.bus.tell(SwapRejected(service=new.address, error=str(error)))
         finally:
-            change.done(failed)
+            change.over.set()
 
-    async def reload(self, path: str | os.PathLike[str] | None = None, **overrides: Any) -> None:
+    async def reload(self, path: PathLike = None, **overrides: Any) -> None:
         """Swap every service whose table has changed, add the new ones, set the routes anew.
 
         A service that is gone from the config is refused: restart the kernel to remove it.
@@ -314,20 +284,16 @@ class Kernel:
                 await self.swap(name, service)
             self._tables[name] = tables[name]
         self.config, self._routes = new.kernel, dict(new.routes)
-        for seat in self._seats.values():
-            seat.config = new.kernel
         self._arrange(self._replan())
 
     async def _add(self, added: list[Service]) -> None:
-        before = self._plan
         async with self._change():
-            self._arrange(self._replan(*added), *map(self._seat, added))
-            order = [service for service in self._plan.order if service in added]
+            before = self._plan
             try:
-                await self._start(order)
+                await self._start(self._replan(*added), added)
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await self._stop(order)
+                    await self._stop([s for s in self._plan.order if s in added])
                 for service in added:
                     self.bus.disconnect(self._seats.pop(service.address).service)
                 self._arrange(before)

@@ -8,12 +8,11 @@ import logging
 from typing import Any
 
 import structlog
-from structlog.typing import EventDict
 
 from .call import current
 
 
-def _carry_envelope(_logger: Any, _method: str, line: EventDict) -> EventDict:
+def _carry_envelope(_logger: Any, _method: str, line: Any) -> Any:
     envelope = current.get()
     if envelope is not None:
         line.setdefault("trace", envelope.trace_id)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .config import RouteConfig
 from .errors import BootError, nearest
 from .log import log
-from .message import Request
+from .message import TOPIC, Request
 from .service import Service
 
 Kind = type[Request[Any]]
@@ -50,48 +50,40 @@ class Plan:
             others.append(address)
 
     def _check_needs(self) -> None:
-        missing = [
-            f"{address!r} needs {need.topic} ({need.__name__})"
-            for address, service in self.services.items()
-            for need in sorted(service.needs, key=lambda need: need.topic)
-            if need not in self.handlers
-        ]
-        if missing:
-            raise BootError(
-                f"{'; '.join(missing)}: no service handles that; register one that does"
-            )
+        for address, service in self.services.items():
+            missing = [f"{n.topic} ({n.__name__})" for n in service.needs if n not in self.handlers]
+            if missing:
+                raise BootError(
+                    f"{address!r} needs {', '.join(sorted(missing))}: no service handles that; "
+                    "register one that does"
+                )
 
     def _check_routes(self, routes: Mapping[str, RouteConfig]) -> None:
         topics = [kind.topic for kind in self.handlers]
-        for pattern, route in routes.items():
-            plain = pattern.replace(".", "").replace("_", "").isalnum()
-            if plain and pattern not in topics and not route.optional:
-                raise BootError(
-                    f"routes.{pattern}: no service handles that; {nearest(pattern, topics)}"
-                )
+        for name, route in routes.items():
+            if TOPIC.fullmatch(name) and name not in topics and not route.optional:
+                raise BootError(f"routes.{name}: no service handles that; {nearest(name, topics)}")
 
     def _guarded(self, kind: Kind, routes: Mapping[str, RouteConfig]) -> Guarded:
-        merged = RouteConfig()
+        merged, at = RouteConfig(), self.handlers[kind]
         for pattern, route in routes.items():
             if fnmatchcase(kind.topic, pattern) or pattern == f"effect:{kind.effect}":
                 merged = merged.under(route)
+        guards = [address for address, service in self.services.items() if service.__guards__]
         for name in (*merged.guards, *merged.off):
-            self._check_guard(kind, name)
+            if name not in guards:
+                raise BootError(
+                    f"routes.{kind.topic}: {name!r} is no guard; {nearest(name, guards)}"
+                )
             if name in merged.off and self.services[name].pinned:
                 self._unguarded.append((kind.topic, name))
-        only = self.handlers[kind][0] if len(self.handlers[kind]) == 1 else None
-        if merged.default is not None and merged.default not in self.handlers[kind]:
+        if merged.default not in (None, *at):
             raise BootError(
                 f"routes.{kind.topic}: nobody at its default {merged.default!r} handles that; "
-                f"{nearest(merged.default, self.handlers[kind])}"
+                f"{nearest(merged.default or '', at)}"
             )
         kept = tuple(self.services[name] for name in merged.guards if name not in merged.off)
-        return Guarded(kept, merged.default or only)
-
-    def _check_guard(self, kind: Kind, name: str) -> None:
-        guards = [address for address, service in self.services.items() if service.__guards__]
-        if name not in guards:
-            raise BootError(f"routes.{kind.topic}: {name!r} is no guard; {nearest(name, guards)}")
+        return Guarded(kept, merged.default or (at[0] if len(at) == 1 else None))
 
     def _start_order(self) -> list[Service]:
         """Handlers and guards of what a service needs at start come up before it."""
@@ -113,14 +105,11 @@ class Plan:
 
     def needed_by(self, address: str) -> list[str]:
         """Who cannot do without this service, guarded routes included."""
+        services, routes = self.services.items(), self.routes.items()
         handled = {kind for kind, addresses in self.handlers.items() if address in addresses}
-        services = [other for other, service in self.services.items() if handled & service.needs]
-        routes = [
-            f"route {kind.topic}"
-            for kind, guarded in self.routes.items()
-            if any(guard.address == address for guard in guarded.guards)
-        ]
-        return [name for name in services if name != address] + routes
+        needy = [name for name, other in services if handled & other.needs and name != address]
+        guarded = [kind for kind, route in routes if self.services[address] in route.guards]
+        return needy + [f"route {kind.topic}" for kind in guarded]
 
     def warn(self) -> None:
         """Say which pinned guards were taken off."""
@@ -135,9 +124,7 @@ class Plan:
             raise BootError(
                 f"{type(new).__name__} does not handle {topics}, as {old.address!r} must"
             )
-        if old.exclusive and any(
-            old.address == g.address for r in self.routes.values() for g in r.guards
-        ):
+        if old.exclusive and any(new in route.guards for route in self.routes.values()):
             raise BootError(
                 f"{old.address!r} is exclusive and stands on routes; restart the kernel"
             )

@@ -21,6 +21,11 @@ Proceed = Callable[[Call[R]], Awaitable[R]]
 S = TypeVar("S")
 Q = TypeVar("Q", bound=Request[Any])
 E = TypeVar("E", bound=Event)
+M = TypeVar("M")
+Kinds = Iterable[type[Request[Any]]]
+
+
+Method = Callable[[S, M], Awaitable[R]]
 
 
 class Handled(NamedTuple):
@@ -42,14 +47,14 @@ class Heard(NamedTuple):
 
 def handles(
     message: type[Q], /, *, waits: bool = False
-) -> Callable[[Callable[[S, Q], Awaitable[R]]], Callable[[S, Q], Awaitable[R]]]:
+) -> Callable[[Method[S, Q, R]], Method[S, Q, R]]:
     """Make a method the handler of a request.
 
     `waits=True` marks a handler that may wait for long (for a process, a letter): while it
     waits its chain lends its permits back, and after a swap it is asked again.
     """
 
-    def mark(method: Callable[[S, Q], Awaitable[R]]) -> Callable[[S, Q], Awaitable[R]]:
+    def mark(method: Method[S, Q, R]) -> Method[S, Q, R]:
         method.__dict__["handled"] = Handled(message, method.__name__, waits)
         return method
 
@@ -58,7 +63,7 @@ def handles(
 
 def subscribes(
     event: type[E] | str, /, *, size: int = 1024, overflow: Overflow = "drop_oldest"
-) -> Callable[[Callable[[S, E], Awaitable[None]]], Callable[[S, E], Awaitable[None]]]:
+) -> Callable[[Method[S, E, None]], Method[S, E, None]]:
     """Make a method hear an event, or every event whose topic matches a pattern.
 
     The method has a queue of its own, `size` events long, worked off in order. When it is
@@ -66,7 +71,7 @@ def subscribes(
     """
     pattern = event if isinstance(event, str) else event.topic
 
-    def mark(method: Callable[[S, E], Awaitable[None]]) -> Callable[[S, E], Awaitable[None]]:
+    def mark(method: Method[S, E, None]) -> Method[S, E, None]:
         method.__dict__["heard"] = Heard(pattern, method.__name__, size, overflow)
         return method
 
@@ -109,8 +114,8 @@ class Service:
         cls,
         *,
         name: str = "",
-        needs: Iterable[type[Request[Any]]] = (),
-        needs_at_start: Iterable[type[Request[Any]]] = (),
+        needs: Kinds = (),
+        needs_at_start: Kinds = (),
         restart: Restart | None = None,
         exclusive: bool | None = None,
         pinned: bool | None = None,
@@ -172,9 +177,9 @@ class Service:
             )
         return self.bus.request(message, to, sink, self.address, origin)
 
-    async def publish(self, event: Event, /) -> None:
+    def publish(self, event: Event, /) -> Coroutine[Any, Any, None]:
         """Tell whoever subscribed; waits only for a full lossless queue."""
-        await self.bus.publish(event, sender=self.address)
+        return self.bus.publish(event, sender=self.address)
 
     def start_soon(self, work: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
         """Run `work` in the service's own task group; it ends with the service.

@@ -7,14 +7,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, Self
 
 from .call import Envelope, current, hearing
-from .gate import Gate, Reason
-from .line import Line
+from .gate import Gate, Line, Reason
 from .log import log
 from .message import Event
 
 Item = tuple[Event, Envelope]
 Overflow = Literal["drop_oldest", "lossless"]
-Deliver = Callable[[Any], Awaitable[None]]
 
 
 class Subscription:
@@ -25,6 +23,7 @@ class Subscription:
     """
 
     permit = False  # what a gate asks of its visitors: events need no permit
+    deliver: Callable[[Any], Awaitable[None]]
 
     def __init__(self, name: str, pattern: str, size: int, overflow: Overflow) -> None:
         self.name, self.pattern, self.size, self.overflow = name, pattern, size, overflow
@@ -33,10 +32,9 @@ class Subscription:
         self.dropped = self.failed = 0
         self.lagging = self.closed = self.busy = False
         self.aborted: Reason | None = None
-        self.deliver: Deliver
-        self.tell_lag: Callable[[Subscription], None] | None = None
+        self.tell_lag: Callable[[Subscription], None] = lambda behind: None
         self._bound = size  # 0 while publishers wait for room, so that nobody overtakes them
-        self._sleeper: asyncio.Future[None] | None = None
+        self._sleeper: asyncio.Future[None] | None = None  # the consumer; there is one
         self._publishers, self._settling = Line(), Line()
 
     def matches(self, topic: str) -> bool:
@@ -45,18 +43,28 @@ class Subscription:
     def __len__(self) -> int:
         return len(self.normal) + len(self.urgent)
 
+    @property
+    def pending(self) -> bool:
+        """Is anything queued or being delivered?"""
+        return bool(self.urgent or self.normal or self.busy)
+
+    async def settled(self) -> None:
+        """Wait until every queued event has been worked off."""
+        await self._settling.wait(lambda: not self.pending)
+
     def offer(self, item: Item) -> bool:
         """Take an event without waiting; False when the queue is lossless and full."""
         lane = self.urgent if item[0].urgent else self.normal
-        if len(lane) < self._bound:
+        queued = len(lane)
+        if queued < self._bound:
             lane.append(item)
-        elif self.overflow == "lossless":
-            return False
-        else:
+            if not queued:
+                self._wake()
+            return True
+        if self.overflow == "drop_oldest":
             self._drop_oldest(lane, item)
-        if self._sleeper is not None:
-            self._wake()
-        return True
+            return True
+        return False
 
     def _drop_oldest(self, lane: deque[Item], item: Item) -> None:
         lane.popleft()
@@ -64,13 +72,7 @@ class Subscription:
         self.dropped += 1
         if not self.lagging:
             self.lagging = True
-            if self.tell_lag is not None:
-                self.tell_lag(self)
-
-    def _wake(self) -> None:
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
-        self._sleeper = None
+            self.tell_lag(self)
 
     async def put(self, item: Item) -> None:
         """Take an event once there is room, in the order of asking."""
@@ -91,11 +93,15 @@ class Subscription:
             (self.urgent if item[0].urgent else self.normal).append(item)
             self._wake()
 
-    def _take(self) -> Item:
-        item = (self.urgent or self.normal).popleft()
-        if not self._bound:
-            self._publishers.wake()
-        return item
+    def close(self) -> None:
+        """No more events; what is queued may still be taken."""
+        self.closed = True
+        self._publishers.wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     async def _more(self) -> bool:
         """Wait until there is an event; False when closed and empty."""
@@ -108,30 +114,25 @@ class Subscription:
             await self._sleeper
         return True
 
-    async def settled(self) -> None:
-        """Wait until every queued event has been worked off."""
-        await self._settling.wait(lambda: not self.pending)
+    def __aiter__(self) -> Self:
+        return self
 
-    @property
-    def pending(self) -> bool:
-        """Is anything queued or being delivered?"""
-        return bool(self.urgent or self.normal or self.busy)
-
-    def close(self) -> None:
-        """No more events; what is queued may still be taken."""
-        self.closed = True
+    async def __anext__(self) -> Event:
+        if not await self._more():
+            raise StopAsyncIteration
+        event, _ = (self.urgent or self.normal).popleft()
         self._publishers.wake()
-        self._wake()
+        return event
 
     async def serve(self, gate: Gate) -> None:
         """Deliver one by one, in order, while the gate is open; until closed and empty."""
         hearing.set(self)
         task = asyncio.current_task()
         assert task is not None
-        while await self._more() and await gate.opened():
+        while await self._more() and (not gate.closed or await gate.opened()):
             gate.inside[self], self.busy = task, True
             try:
-                await self._work_off(gate, self.deliver)
+                await self._work_off(gate)
             except asyncio.CancelledError:
                 if self.aborted is None or task.cancelling() > 1:
                     raise
@@ -139,24 +140,26 @@ class Subscription:
                 log.warning("subscriber.aborted", subscriber=self.name)
             finally:
                 self.busy = False
-                gate.leave(self)
-                self._settling.wake()
+                if gate.plain and self.aborted is None:
+                    del gate.inside[self]
+                else:
+                    gate.leave(self)
+            if self.urgent or self.normal:
+                await asyncio.sleep(0)  # who tells itself something each time must not hold up all
         self.dropped += len(self)
+        self._settling.wake()
 
-    async def _work_off(self, gate: Gate, deliver: Deliver) -> None:
-        while (self.urgent or self.normal) and not gate.closed:
-            event, envelope = self._take()
+    async def _work_off(self, gate: Gate) -> None:
+        urgent, normal, deliver = self.urgent, self.normal, self.deliver
+        for _ in range(len(self)):
+            if gate.closed:
+                break
+            event, envelope = (urgent or normal).popleft()
+            if not self._bound:
+                self._publishers.wake()
             current.set(envelope)
             try:
                 await deliver(event)
             except Exception:  # noqa: BLE001 - the deliver border: one event, one subscriber
                 self.failed += 1
                 log.exception("subscriber.failed", subscriber=self.name, topic=event.topic)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        if not await self._more():
-            raise StopAsyncIteration
-        return self._take()[0]

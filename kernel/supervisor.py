@@ -4,20 +4,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.abc import TaskGroup
 
-from .bus import Bus, Chain
+from . import events
+from .bus import Chain
 from .call import current
-from .config import KernelConfig
 from .errors import KernelStopped, StartTimeout, SwapFailed, Unavailable
-from .events import ServiceCrashed, ServiceDown, ServiceStarted, ServiceStopped, ServiceSwapped
 from .gate import LAST_WORDS_S, Gate, Reason
 from .log import log
 from .service import Heard, Service
 from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
 
 CRASHES, WITHIN_S = 5, 30.0
 """Restart intensity: so many crashes within so many seconds are borne, one more is not."""
@@ -27,19 +28,11 @@ BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 class Seat:
     """A service in its place. `state`: new, starting, up, crashed, down, stopped."""
 
-    def __init__(
-        self,
-        service: Service,
-        bus: Bus,
-        tasks: TaskGroup,
-        config: KernelConfig,
-        fail: Callable[["Seat", Exception], bool],
-    ) -> None:
-        """`fail(seat, cause)` stops the kernel and says True where the service is needed."""
-        self.service, self.address, self.config = service, service.address, config
+    def __init__(self, service: Service, kernel: "Kernel") -> None:
+        self.service, self.address = service, service.address
         self.state, self.gate = "new", Gate()
         self.crashes: deque[tuple[float, Exception]] = deque(maxlen=CRASHES + 1)
-        self._bus, self._tasks, self._fail = bus, tasks, fail
+        self._kernel, self._bus = kernel, kernel.bus
         self._queues: dict[Heard, Subscription] = {}
         self._error: Exception | None = None  # what the last life died of
         self._leaving = False  # the next death is the last
@@ -64,20 +57,20 @@ class Seat:
     def _launch(self, state: str) -> None:
         self.state, self._error = state, None
         self._scope, self._started, self._ended = anyio.CancelScope(), anyio.Event(), anyio.Event()
-        self._tasks.start_soon(self._keep, name=self.address)
+        self._kernel.tasks.start_soon(self._keep, name=self.address)
 
     def _open(self) -> None:
         self.state, self._error = "up", None
         self._listen()
         self.gate.open(self.service.concurrency)
-        self._bus.tell(ServiceStarted(service=self.address))
+        self._bus.tell(events.ServiceStarted(service=self.address))
 
     async def _keep(self) -> None:
         """Give the service one life after another."""
         current.set(None)
+        pause_s: float | None = 0.0
         try:
             with self._scope:
-                pause_s: float | None = 0.0
                 while pause_s is not None:
                     await anyio.sleep(pause_s)
                     await self._live()
@@ -88,17 +81,19 @@ class Seat:
 
     async def _live(self) -> None:
         """One life, from start to stop; `_error` says what it died of."""
+        service, task = self.service, asyncio.current_task()
+        assert task is not None
         try:
             async with anyio.create_task_group() as tasks:
-                self.service.bind(self._bus, tasks)
+                service.bind(self._bus, tasks)
                 watchdog = anyio.CancelScope()
-                tasks.start_soon(self._watch_start, watchdog, asyncio.current_task())
-                await self.service.start()
+                tasks.start_soon(self._watch_start, watchdog, task)
+                await service.start()
                 watchdog.cancel()
                 if self.state != "starting":
                     self._open()
                 self._started.set()
-                self.service.start_soon(self._run, name=f"{self.address}.run")
+                service.start_soon(self._run, name=f"{self.address}.run")
                 await anyio.sleep_forever()
         except Exception as error:  # noqa: BLE001 - the run border: a service's crash is a fact
             self._error = _bare(error)
@@ -107,24 +102,19 @@ class Seat:
                 await self.gate.clear(self._unavailable(f"it crashed: {self._error!r}"))
         finally:
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await self._stop_service()
-            self.service.bind(None, None)
+                try:
+                    await service.stop()
+                except Exception:  # noqa: BLE001 - the run border
+                    log.exception("service.stop_failed", service=self.address)
+            service.bind(None, None)
 
     async def _run(self) -> None:
         await self.service.run()
         if self.service.restart == "always" and type(self.service).run is not Service.run:
             raise RuntimeError("run() returned, and restart is 'always'")
 
-    async def _stop_service(self) -> None:
-        try:
-            await self.service.stop()
-        except Exception:  # noqa: BLE001 - the run border
-            log.exception("service.stop_failed", service=self.address)
-
-    async def _watch_start(
-        self, scope: anyio.CancelScope, task: "asyncio.Task[Any] | None"
-    ) -> None:
-        slow_s, start_s = self.config.slow_start_s, self.config.start_s
+    async def _watch_start(self, scope: anyio.CancelScope, task: "asyncio.Task[Any]") -> None:
+        slow_s, start_s = self._kernel.config.slow_start_s, self._kernel.config.start_s
         with scope:
             await anyio.sleep(min(slow_s, start_s))
             log.warning("service.still_starting", service=self.address, stack=_stack(task))
@@ -138,25 +128,24 @@ class Seat:
         """Count a crash; how long to wait before the next start, None for ever."""
         if self._leaving or self.state == "starting":
             return None
-        now, never = self._bus.time(), self.service.restart == "never"
+        now, never, told = self._bus.time(), self.service.restart == "never", repr(cause)
         if self.crashes and now - self.crashes[-1][0] > WITHIN_S + self._backoff_s:
             self._backoff_s = BACKOFF_S
         self.state = "crashed"
         self.crashes.append((now, cause))
-        log.error("service.crashed", service=self.address, error=repr(cause))
-        crashed = ServiceCrashed(service=self.address, error=repr(cause), crashes=len(self.crashes))
-        self._bus.tell(crashed)
         recent = sum(now - at <= WITHIN_S for at, _ in self.crashes)
+        log.error("service.crashed", service=self.address, error=told)
+        self._bus.tell(events.ServiceCrashed(service=self.address, error=told, crashes=recent))
         if recent <= CRASHES and self._backoff_s == BACKOFF_S and not never:
             return 0.0
-        self.gate.close(self._unavailable(f"it is down: {cause!r}"))
-        if self._fail(self, cause):
+        self.gate.close(self._unavailable(f"it is down: {told}"))
+        if self._kernel.fail(self, cause):
             return None
         self.state = "down"
         self._deafen()
         again_s = None if never else self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, MAX_BACKOFF_S)
-        self._bus.tell(ServiceDown(service=self.address, error=repr(cause), again_s=again_s))
+        self._bus.tell(events.ServiceDown(service=self.address, error=told, again_s=again_s))
         return again_s
 
     def _unavailable(self, why: str) -> Reason:
@@ -173,7 +162,7 @@ class Seat:
                 queue = Subscription(name, heard.pattern, heard.size, heard.overflow)
                 self._bus.subscribe(queue)
                 self._queues[heard] = queue
-                self._tasks.start_soon(queue.serve, self.gate, name=name)
+                self._kernel.tasks.start_soon(queue.serve, self.gate, name=name)
             self._queues[heard].deliver = getattr(self.service, heard.method)
 
     def _deafen(self, keep: tuple[Heard, ...] = ()) -> None:
@@ -190,11 +179,11 @@ class Seat:
         self.gate, old._leaving = old.gate, True
         try:
             if old.service.exclusive:
-                await old._drain(old._unavailable("it is being replaced"))
+                await old._drain()
                 await old._end()
             await self._begin()
             if not old.service.exclusive:
-                await old._drain(old._unavailable("it was replaced"))
+                await old._drain()
             if self._ended.is_set():
                 raise self._error or KernelStopped()
             if old._error is None:
@@ -202,7 +191,7 @@ class Seat:
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._end()
-                old._go_on()
+            old._go_on()
             if not isinstance(error, Exception):
                 raise
             raise SwapFailed(
@@ -212,9 +201,9 @@ class Seat:
         self._queues, old._queues, old.gate = old._queues, {}, Gate()
         rewire()
         self._open()
-        self._bus.tell(ServiceSwapped(service=self.address))
+        self._bus.tell(events.ServiceSwapped(service=self.address))
         through = self._bus.outdated(old.service)
-        self._tasks.start_soon(old._retire, through, name=f"{self.address}.retire")
+        self._kernel.tasks.start_soon(old._retire, through, name=f"{self.address}.retire")
 
     def _go_on(self) -> None:
         """Stay after all; a service that ended meanwhile is started again."""
@@ -230,8 +219,9 @@ class Seat:
             await chain.emptied()
         await self._end()
 
-    async def _drain(self, reason: Reason) -> None:
-        await self.gate.drain(self.config.drain_s, reason)
+    async def _drain(self) -> None:
+        reason = self._unavailable("it was replaced")
+        await self.gate.drain(self._kernel.config.drain_s, reason)
 
     async def _end(self) -> None:
         self._scope.cancel()
@@ -239,17 +229,19 @@ class Seat:
 
     async def stop(self) -> None:
         """Hear out what is queued, drain, and end."""
-        self._leaving, queues = True, tuple(self._queues.values())
-        self._deafen()
+        self._leaving, queues, drain_s = True, self._queues.values(), self._kernel.config.drain_s
+        self._queues = {}
+        for queue in queues:
+            self._bus.unsubscribe(queue)
         if self.state == "up":
-            with anyio.move_on_after(self.config.drain_s):
+            with anyio.move_on_after(drain_s):
                 for queue in queues:
                     await queue.settled()
-            await self._drain(KernelStopped)
+            await self.gate.drain(drain_s, KernelStopped)
         self.gate.close(KernelStopped)
         await self._end()
         if self.state != "new":
-            self._bus.tell(ServiceStopped(service=self.address))
+            self._bus.tell(events.ServiceStopped(service=self.address))
         self.state = "stopped"
 
 
@@ -260,10 +252,10 @@ def _bare(error: Exception) -> Exception:
     return error
 
 
-def _stack(task: "asyncio.Task[Any] | None") -> str:
+def _stack(task: "asyncio.Task[Any]") -> str:
     """Where a task stands, innermost last."""
     lines: list[str] = []
-    coroutine: Any = task and task.get_coro()
+    coroutine: Any = task.get_coro()
     while frame := getattr(coroutine, "cr_frame", None):
         lines.append(f"  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
         coroutine = getattr(coroutine, "cr_await", None)
