@@ -175,7 +175,9 @@ class Service:
                 f"service {self.address!r} sends {message.topic} without declaring it; "
                 f"add {message.__class__.__name__} to the needs= of {type(self).__name__}"
             )
-        return self.bus.request(message, to, sink, self.address, origin)
+        if self._bus is None:
+            raise KernelStopped
+        return self._bus.request(message, to, sink, self.address, origin)
 
     def publish(self, event: Event, /) -> Coroutine[Any, Any, None]:
         """Tell whoever subscribed; waits only for a full lossless queue."""

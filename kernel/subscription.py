@@ -52,9 +52,9 @@ class Subscription:
         """Wait until every queued event has been worked off."""
         await self._settling.wait(lambda: not self.pending)
 
-    def offer(self, item: Item) -> bool:
+    def offer(self, item: Item, urgent: bool) -> bool:
         """Take an event without waiting; False when the queue is lossless and full."""
-        lane = self.urgent if item[0].urgent else self.normal
+        lane = self.urgent if urgent else self.normal
         queued = len(lane)
         if queued < self._bound:
             lane.append(item)

@@ -42,7 +42,7 @@ class Record(Subscription):
 
     pending = False
 
-    def offer(self, item: Item) -> bool:
+    def offer(self, item: Item, urgent: bool) -> bool:
         self.normal.append(item)
         return True
 
