@@ -4,10 +4,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from ...kernel.errors import KernelError, Refused
 from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
@@ -54,9 +56,6 @@ Outcome = tuple[Any, tuple[Write, ...]]
 """What a syscall gives (as JSON data), and the effects that are committed with it."""
 
 _AS_CONFIGURED = Sampling()
-_JSON: TypeAdapter[Any] = TypeAdapter(Any)
-_MEMORIES = TypeAdapter(tuple[Memory, ...])
-_RECORD = TypeAdapter(ProcessRecord)
 
 
 def _no_effects(error: Exception) -> tuple[Write, ...]:
@@ -264,7 +263,7 @@ class Process:
             return await self._service.request(recall), ()
 
         found: tuple[Memory, ...] = await self._syscall(
-            "recall", (query, tuple(tags), limit), work, _MEMORIES
+            "recall", (query, tuple(tags), limit), work, tuple[Memory, ...]
         )
         return found
 
@@ -315,7 +314,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return await self._live.wait("wait", self._service.ended(child.pid, self.pid)), ()
 
-        return child.result_of(await self._syscall("wait", child.pid, work, _RECORD))
+        return child.result_of(await self._syscall("wait", child.pid, work, ProcessRecord))
 
     async def kill(self, child: "ProcessRef[Any]", signal: Signal = "TERM") -> None:
         """Send a signal to another process."""
@@ -549,12 +548,13 @@ class Process:
 def _write(value: Any) -> str:
     if isinstance(value, BaseModel):
         return value.model_dump_json(exclude_defaults=True)
-    return _JSON.dump_json(value).decode()
+    return to_json(value).decode()
 
 
 def _read(reply: Any, body: str) -> Any:
-    if reply is None:
-        return _JSON.validate_json(body)
-    if isinstance(reply, TypeAdapter):
-        return reply.validate_json(body)
-    return reply.model_validate_json(body)
+    return from_json(body) if reply is None else _adapter(reply).validate_json(body)
+
+
+@cache
+def _adapter(reply: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(reply)
