@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
-from .call import Call, Envelope, current, hearing
+from .call import Call, current, hearing, here, told
 from .errors import KernelStopped, Unroutable, nearest
 from .events import Lagged
 from .gate import AskAgain, Gate, Line
@@ -178,7 +178,7 @@ class Bus:
             if self.stopped:
                 raise KernelStopped
             raise unroutable(message.__class__, to, route.ports if route else ())
-        call = Call(message, port.address, current.get(), sender, self.time(), sink, origin)
+        call = Call(message, port.address, here(), sender, self.time(), sink, origin)
         return port.deliver(call) if route.chain is None else route.chain.run(call)
 
     def addresses(self, message: type[Request[Any]]) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ class Bus:
         hearers = self._hearers.get(kind) or self._match(kind)
         if not hearers:
             return
-        item, urgent = (event, Envelope(current.get(), sender, self.time())), kind.urgent
+        item, urgent = (event, told(sender, self.time())), kind.urgent
         full = None
         for hearer in hearers:
             if not hearer.offer(item, urgent):
@@ -233,7 +233,7 @@ class Bus:
     def tell(self, event: Event) -> None:
         """The kernel's own publish, which never waits."""
         kind = event.__class__
-        item: Item = (event, Envelope(current.get(), "kernel", self.time()))
+        item: Item = (event, told("kernel", self.time()))
         for hearer in () if self.stopped else self._match(kind):
             if not hearer.offer(item, kind.urgent):
                 hearer.overdraw(item)

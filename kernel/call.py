@@ -32,9 +32,15 @@ class Envelope:
     __slots__ = ("cause_id", "id", "origin", "root_id", "sender", "sent_at")
 
     def __init__(
-        self, above: "Envelope | None", sender: str, sent_at: float, origin: object = None
+        self,
+        above: "Envelope | None",
+        sender: str,
+        sent_at: float,
+        origin: object = None,
+        *,
+        id: int | None = None,
     ) -> None:
-        self.id = next(_ids)
+        self.id = next(_ids) if id is None else id
         self.sender = sender
         self.sent_at = sent_at
         if above is None:
@@ -117,8 +123,30 @@ class Call(Envelope, Generic[R]):
         return twin
 
 
-current: ContextVar[Envelope | None] = ContextVar("aoskernel_current", default=None)
-"""The envelope being handled in this task; None in an application's own code."""
+Told = tuple[int, Envelope | None, str, float]
+"""An event's envelope before anybody looks at it: id, what it was said under, sender, sent_at.
+
+Most handlers of events never say anything, and an envelope costs a fifth of a delivery.
+"""
+
+current: ContextVar[Envelope | Told | None] = ContextVar("aoskernel_current", default=None)
+"""What is being handled in this task, None in an application's own code; read it by `here`."""
+
+
+def here() -> Envelope | None:
+    """The envelope being handled in this task; None in an application's own code."""
+    told = current.get()
+    if isinstance(told, tuple):
+        number, above, sender, sent_at = told
+        told = Envelope(above, sender, sent_at, id=number)
+        current.set(told)
+    return told
+
+
+def told(sender: str, sent_at: float) -> Told:
+    """The envelope of an event that is being published here."""
+    return next(_ids), here(), sender, sent_at
+
 
 hearing: "ContextVar[Subscription | None]" = ContextVar("aoskernel_hearing", default=None)
 """The subscription this task works off; None where it works off none."""
@@ -126,10 +154,10 @@ hearing: "ContextVar[Subscription | None]" = ContextVar("aoskernel_hearing", def
 
 def is_within(gate: "Gate") -> bool:
     """Does what this task does stand inside the gate, in whichever frame of its chain?"""
-    here = current.get()
-    while isinstance(here, Call):
-        if here.gate is gate:
+    above = current.get()
+    while isinstance(above, Call):
+        if above.gate is gate:
             return True
-        here = here.parent
+        above = above.parent
     heard = hearing.get()
     return heard is not None and heard in gate.inside

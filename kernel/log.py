@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
-from .call import current
+from .call import here
 
 
 def _carry_envelope(_logger: Any, _method: str, line: Any) -> Any:
-    envelope = current.get()
+    envelope = here()
     if envelope is not None:
         line.setdefault("trace", envelope.trace_id)
         line.setdefault("span", envelope.span_id)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from .call import Call, Envelope, current, hearing
+from .call import Call, Envelope, current, hearing, here
 from .errors import BootError, KernelStopped
 from .message import Event, R, Request, Sink
 from .subscription import Overflow
@@ -194,7 +194,7 @@ class Service:
         self._tasks.start_soon(self._begin_chain, work, args, name=name)
 
     async def _begin_chain(self, work: Callable[..., Awaitable[None]], args: Any) -> None:
-        current.set(Envelope(current.get(), self.address, self.bus.time()))
+        current.set(Envelope(here(), self.address, self.bus.time()))
         hearing.set(None)
         await work(*args)
 

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Self
 
-from .call import Envelope, current, hearing
+from .call import Told, current, hearing
 from .gate import Gate, Line, Reason
 from .log import log
 from .message import Event
 
-Item = tuple[Event, Envelope]
+Item = tuple[Event, Told]
 Overflow = Literal["drop_oldest", "lossless"]
 
 
@@ -154,10 +154,10 @@ class Subscription:
         for _ in range(len(self)):
             if gate.closed:
                 break
-            event, envelope = (urgent or normal).popleft()
+            event, told = (urgent or normal).popleft()
             if not self._bound:
                 self._publishers.wake()
-            current.set(envelope)
+            current.set(told)
             try:
                 await deliver(event)
             except Exception:  # noqa: BLE001 - the deliver border: one event, one subscriber

@@ -1,6 +1,6 @@
 """Models: each configured model is a service of its own, named llm.NAME."""
 
-from ...kernel.call import Call, current
+from ...kernel.call import Call, here
 from ...kernel.service import Service, handles
 from .driver import LLM
 from .messages import Complete, Completed, Completion, Count, Delta, Describe, ModelCard
@@ -20,7 +20,7 @@ class Model(Service, name="llm", driver="llm"):
 
     @handles(Complete)
     async def complete(self, ask: Complete) -> Completion:
-        call = current.get()
+        call = here()
         assert isinstance(call, Call)
         stream = _Stream(self, call)
         completion = await self._driver.complete(ask, stream.emit, call.meter)

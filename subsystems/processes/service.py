@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from ...kernel.call import Envelope, current
+from ...kernel.call import Envelope, current, here
 from ...kernel.service import Service, handles
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
@@ -200,7 +200,7 @@ class Processes(
             await self.commit(record, SaveProcess(record=record))
         if not self._running.is_set():  # an event that is set costs a round of the loop
             await self._running.wait()
-        caused_by = Envelope(current.get(), self.address, self.bus.time())
+        caused_by = Envelope(here(), self.address, self.bus.time())
         # In a context of its own: a copy of ours would keep the spawning call alive with it.
         Context().run(
             self._tasks_of_processes.create_task,
