@@ -31,6 +31,14 @@ async def libraries(effort: Effort) -> Figures:
     return _in_a_fresh_interpreter("import pydantic, anyio, structlog")
 
 
+@case("imports", "its libraries and one model")
+async def one_model(effort: Effort) -> Figures:
+    """`import pydantic` alone loads next to nothing; this is what any use of it costs."""
+    return _in_a_fresh_interpreter(
+        "import pydantic, anyio, structlog; pydantic.create_model('Model', number=int)"
+    )
+
+
 @case(
     "imports",
     "the users' door",

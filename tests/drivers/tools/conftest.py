@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-SECRET = "what nobody inside may see"
+from workspace import SECRET
 
 
 @pytest.fixture

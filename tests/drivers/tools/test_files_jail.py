@@ -4,55 +4,19 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from workspace import SECRET, TOOLS, opened, read, refusal
 
 from aoskernel.drivers.tools.files import Files
 from aoskernel.subsystems.tools.messages import ToolFailed
-
-SECRET = "what nobody inside may see"  # as the fixture `root` writes it
-TOOLS: dict[str, dict[str, Any]] = {
-    "read_file": {},
-    "list_files": {},
-    "search_files": {"query": "what"},
-}
-
-
-@asynccontextmanager
-async def opened(root: Path, **config: Any) -> AsyncIterator[Callable[..., Any]]:
-    """Call a tool of a started driver: `await call("read_file", path=...)`."""
-    files = Files(root=root, **config)
-    await files.start()
-
-    async def call(name: str, **arguments: Any) -> Any:
-        with anyio.fail_after(10):
-            return await files.call(name, arguments, "")
-
-    try:
-        yield call
-    finally:
-        await files.stop()
-
-
-async def read(root: Path, path: str, **more: Any) -> Any:
-    async with opened(root) as call:
-        return await call("read_file", path=path, **more)
-
-
-async def refusal(root: Path, path: str, tool: str = "read_file", **more: Any) -> str:
-    async with opened(root) as call:
-        with pytest.raises(ToolFailed) as caught:
-            await call(tool, path=path, **more)
-    return str(caught.value)
-
 
 # Every known trick
 
