@@ -9,7 +9,7 @@ from ..storage.messages import Key
 from .syscall import Suspended, fingerprint, on_branch
 
 if TYPE_CHECKING:
-    from .process import Process
+    from .transcript import Transcript
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
@@ -47,10 +47,10 @@ async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
     return [results[number] for number in range(len(work))]
 
 
-async def race(process: "Process", key: Key, work: Sequence[Work[T]]) -> T:
+async def race(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> T:
     """The first to end, by result or error; who won is in the log."""
     mark = fingerprint("race", len(work))
-    entry = process.known(key, "race", mark)
+    entry = said.known(key, "race", mark)
     try:
         if entry is not None:
             winner = int(entry.body)
@@ -59,7 +59,7 @@ async def race(process: "Process", key: Key, work: Sequence[Work[T]]) -> T:
         winner, result, error = await _first(key, work)
         if isinstance(error, Suspended):
             raise error
-        await process.settle(process.origin(key, "race", mark), str(winner))
+        await said.settle(said.origin(key, "race", mark), str(winner))
     finally:
         _close(work)
     if error is not None:
@@ -86,23 +86,23 @@ async def _first(
     return ended[0]
 
 
-async def timeout(process: "Process", key: Key, seconds: float, work: Work[T]) -> T:
+async def timeout(said: "Transcript", key: Key, seconds: float, work: Work[T]) -> T:
     """Within the time or not at all; whether it was in time is in the log."""
     mark = fingerprint("timeout", seconds)
-    entry = process.known(key, "timeout", mark)
+    entry = said.known(key, "timeout", mark)
     late = f"not done within {seconds:g} s"
     try:
         if entry is not None and entry.body == "true":
             raise TimeoutError(late)
         with (
-            process.busy(),  # a clock is running: the process must stay in memory
+            said.busy(),  # a clock is running: the process must stay in memory
             anyio.move_on_after(seconds if entry is None else None) as scope,
             on_branch(f"{key}.0."),
         ):
             result = await work
         if entry is None:
             expired = "true" if scope.cancelled_caught else "false"
-            await process.settle(process.origin(key, "timeout", mark), expired)
+            await said.settle(said.origin(key, "timeout", mark), expired)
         if scope.cancelled_caught:
             raise TimeoutError(late)
         return result

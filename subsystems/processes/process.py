@@ -2,14 +2,11 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from ...kernel.errors import KernelError, Refused
 from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
@@ -18,9 +15,6 @@ from ..pager.messages import Render
 from ..storage.messages import (
     AddMemory,
     AddPage,
-    Entry,
-    Fenced,
-    Key,
     Memory,
     Page,
     Pid,
@@ -28,7 +22,6 @@ from ..storage.messages import (
     ProcessClass,
     ProcessRecord,
     SaveProcess,
-    Settle,
     TakeLetter,
     Write,
 )
@@ -38,12 +31,9 @@ from .messages import (
     Ask,
     Kill,
     Origin,
-    ProgramDiverged,
     Signal,
-    SyscallBegan,
-    SyscallDone,
 )
-from .syscall import Branch, Suspended, branch, check, fingerprint, freeze, thaw
+from .transcript import Outcome, Transcript
 
 if TYPE_CHECKING:
     from .live import Live
@@ -52,18 +42,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-Outcome = tuple[Any, tuple[Write, ...]]
-"""What a syscall gives (as JSON data), and the effects that are committed with it."""
 
 _AS_CONFIGURED = Sampling()
-
-
-def _no_effects(error: Exception) -> tuple[Write, ...]:
-    return ()
-
-
-UNJOURNALED = (Fenced, ProgramDiverged)
-"""No outcomes: after these the process says nothing more here."""
 
 
 class BadReply(KernelError):
@@ -81,11 +61,10 @@ class Process:
     program is resumed. Syscalls on one path come one after another; use `parallel` for more.
     """
 
-    __slots__ = ("_epoch", "_live", "_log", "_service")
+    __slots__ = ("_live", "_said", "_service")
 
-    def __init__(self, service: "Processes", live: "Live") -> None:
-        self._service, self._live = service, live
-        self._log: dict[Key, Entry] = {}
+    def __init__(self, service: "Processes", live: "Live", said: Transcript) -> None:
+        self._service, self._live, self._said = service, live, said
 
     @property
     def pid(self) -> Pid:
@@ -101,11 +80,6 @@ class Process:
     def asking(self) -> "Processes":
         """Who puts this process's requests."""
         return self._service
-
-    def begin(self, step: int, log: dict[Key, Entry]) -> None:
-        """Called by the runner before each step: where to write, what is known already."""
-        self._log = log
-        branch.set(Branch(f"{step}:"))
 
     # Thinking
 
@@ -172,7 +146,7 @@ class Process:
             pages = (*new, Page(role="assistant", entry=origin.key))
             return completion, tuple(AddPage(page=page) for page in pages)
 
-        completion: Completion = await self._syscall("think", said, work, Completion)
+        completion: Completion = await self._said.syscall("think", said, work, Completion)
         if schema is None:
             return completion
         try:
@@ -194,7 +168,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return None, (AddPage(page=Page(role=role, text=text, pinned=pinned)),)
 
-        await self._syscall("note", (text, pinned, role), work)
+        await self._said.syscall("note", (text, pinned, role), work)
 
     # Devices
 
@@ -231,7 +205,7 @@ class Process:
             page = Page(role="tool", text=f"error: {error}", tool_call_id=asked.id)
             return (AddPage(page=page),)
 
-        return await self._syscall(f"call:{name}", given, work, failed=tell)
+        return await self._said.syscall(f"call:{name}", given, work, failed=tell)
 
     async def attempt(self, tool: ToolCall, /) -> JsonValue:
         """Run a tool the model asked for; a failure or a refusal is text for it to read."""
@@ -251,7 +225,7 @@ class Process:
             )
             return None, (write,)
 
-        await self._syscall("remember", (text, tuple(tags)), work)
+        await self._said.syscall("remember", (text, tuple(tags)), work)
 
     async def recall(
         self, query: str = "", *, tags: Sequence[str] = (), limit: int = 10
@@ -262,7 +236,7 @@ class Process:
             recall = Recall(tenant=self.tenant, query=query, tags=tuple(tags), limit=limit)
             return await self._service.request(recall), ()
 
-        found: tuple[Memory, ...] = await self._syscall(
+        found: tuple[Memory, ...] = await self._said.syscall(
             "recall", (query, tuple(tags), limit), work, tuple[Memory, ...]
         )
         return found
@@ -304,7 +278,7 @@ class Process:
             return record.pid, (SaveProcess(record=record),) if is_new else ()
 
         said = (what.definition.name, request.state_json, key)
-        pid = Pid(await self._syscall("spawn", said, work))
+        pid = Pid(await self._said.syscall("spawn", said, work))
         await self._service.resume(pid)
         return Child(self, pid, what.definition.result)
 
@@ -314,7 +288,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return await self._live.wait("wait", self._service.ended(child.pid, self.pid)), ()
 
-        return child.result_of(await self._syscall("wait", child.pid, work, ProcessRecord))
+        return child.result_of(await self._said.syscall("wait", child.pid, work, ProcessRecord))
 
     async def kill(self, child: "ProcessRef[Any]", signal: Signal = "TERM") -> None:
         """Send a signal to another process."""
@@ -323,7 +297,7 @@ class Process:
             await self._service.kill(Kill(pid=child.pid, signal=signal))
             return None, ()
 
-        await self._syscall("kill", (child.pid, signal), work)
+        await self._said.syscall("kill", (child.pid, signal), work)
 
     async def send(self, to: "ProcessRef[Any] | int", body: JsonValue, /) -> None:
         """Put a letter into another process's mailbox, exactly once."""
@@ -333,12 +307,12 @@ class Process:
             await self._service.check_mailbox(pid)
             return None, (PostLetter(to=pid, body=body),)
 
-        await self._syscall("send", (pid, body), work)
+        await self._said.syscall("send", (pid, body), work)
         await self._service.deliver(pid)
 
     def receive(self) -> Coroutine[Any, Any, Any]:
         """The next letter of this process's mailbox, in order; waits for one."""
-        return self._syscall("receive", None, self._receive)
+        return self._said.syscall("receive", None, self._receive)
 
     async def _receive(self, origin: Origin) -> Outcome:
         while (letter := await self._service.next_letter(self._live, origin.key)) is None:
@@ -356,7 +330,7 @@ class Process:
             asking = Ask(pid=self.pid, text=text, choices=tuple(choices))
             return await self._live.wait("ask", self._service.request(asking)), ()
 
-        answer: str = await self._syscall("ask", (text, tuple(choices)), work)
+        answer: str = await self._said.syscall("ask", (text, tuple(choices)), work)
         return answer
 
     # Time and chance
@@ -367,7 +341,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return await self._live.wait("sleep", anyio.sleep(seconds)), ()
 
-        await self._syscall("sleep", seconds, work)
+        await self._said.syscall("sleep", seconds, work)
 
     async def now(self) -> float:
         """Seconds since 1970, the same again on resume."""
@@ -375,7 +349,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return time.time(), ()
 
-        return float(await self._syscall("now", None, work))
+        return float(await self._said.syscall("now", None, work))
 
     async def random(self) -> float:
         """A number in [0, 1), the same again on resume."""
@@ -383,7 +357,7 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             return random.random(), ()
 
-        return float(await self._syscall("random", None, work))
+        return float(await self._said.syscall("random", None, work))
 
     async def run_once(self, name: str, work: Callable[[], Awaitable[Any]], /) -> Any:
         """Run your own code outside the kernel and journal what it returned (JSON data)."""
@@ -392,169 +366,21 @@ class Process:
             await self._service.intend(origin)
             return await work(), ()
 
-        return await self._syscall(f"run_once:{name}", None, run)
+        return await self._said.syscall(f"run_once:{name}", None, run)
 
     # Side by side
 
     async def parallel(self, *work: Coroutine[Any, Any, T]) -> list[T]:
         """Run syscalls side by side; the results in order. The first error ends the others."""
-        with self._place("parallel") as key:
+        with self._said.place("parallel") as key:
             return await flow.parallel(key, work)
 
     async def race(self, *work: Coroutine[Any, Any, T]) -> T:
         """Run syscalls side by side until the first is done; the others are cancelled."""
-        with self._place("race") as key:
-            return await flow.race(self, key, work)
+        with self._said.place("race") as key:
+            return await flow.race(self._said, key, work)
 
     async def timeout(self, seconds: float, work: Coroutine[Any, Any, T], /) -> T:
         """Give a syscall so many seconds. Raises TimeoutError, again on resume."""
-        with self._place("timeout") as key:
-            return await flow.timeout(self, key, seconds, work)
-
-    # The log
-
-    @contextmanager
-    def _place(self, kind: str) -> Iterator[Key]:
-        place = branch.get()
-        key = self._take(place, kind)
-        try:
-            yield key
-        finally:
-            place.free()
-
-    def _take(self, place: Branch, kind: str) -> Key:
-        if self._live.sealed:
-            raise Suspended
-        return place.take(kind)
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Something is going on that cannot be parked."""
-        self._live.open += 1
-        try:
-            yield
-        finally:
-            self._live.open -= 1
-
-    def known(self, key: Key, kind: str, mark: str) -> Entry | None:
-        """The log's entry for this place if it is settled; it must say the same."""
-        entry = self._log.get(key)
-        if entry is not None:
-            check(entry, kind, mark)
-        return entry if entry is not None and entry.settled else None
-
-    def origin(self, key: Key, kind: str, mark: str) -> Origin:
-        record = self._live.record
-        return Origin(
-            pid=record.pid,
-            program=record.program,
-            process_class=record.process_class,
-            priority=record.priority,
-            tenant=record.tenant,
-            epoch=record.epoch,
-            key=key,
-            kind=kind,
-            fingerprint=mark,
-        )
-
-    async def settle(self, origin: Origin, body: str, *writes: Write, failed: bool = False) -> None:
-        """One commit: the outcome and its effects."""
-        outcome = Settle(
-            key=origin.key,
-            kind=origin.kind,
-            fingerprint=origin.fingerprint,
-            failed=failed,
-            body=body,
-        )
-        if self._live.sealed:
-            raise Suspended
-        await self._service.commit(self._live.record, outcome, *writes)
-
-    async def _syscall(
-        self,
-        kind: str,
-        said: Any,
-        work: Callable[[Origin], Awaitable[Outcome]],
-        reply: Any = None,
-        *,
-        failed: Callable[[Exception], tuple[Write, ...]] = _no_effects,
-    ) -> Any:
-        """Answer from the log, or do the work and commit how it came out."""
-        place, entry = branch.get(), None
-        key = self._take(place, kind)
-        self._live.open += 1
-        try:
-            mark = fingerprint(kind, said)
-            entry = self.known(key, kind, mark)
-            if entry is None:
-                origin = self.origin(key, kind, mark)
-                bus = self._service.bus
-                if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
-                    work = self._watched(work)
-                value, writes = await work(origin)
-                body = _write(value)
-                await self.settle(origin, body, *writes)
-                return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
-            if entry.failed:
-                raise thaw(entry.body)
-            return _read(reply, entry.body)
-        except (KernelError, TimeoutError) as error:
-            if self._live.sealed or self._service.ending:
-                raise Suspended from error
-            if entry is None and not isinstance(error, UNJOURNALED):
-                await self.settle(origin, freeze(error), *failed(error), failed=True)
-            raise
-        except BaseException as cut:
-            if self._live.sealed and not isinstance(cut, Suspended):
-                raise Suspended from cut
-            raise
-        finally:
-            place.free()
-            self._live.open -= 1
-            if self._live.taking:  # committed with its letter, or free for others again
-                self._live.taking.pop(key, None)
-
-    def _watched(
-        self, work: Callable[[Origin], Awaitable[Outcome]]
-    ) -> Callable[[Origin], Awaitable[Outcome]]:
-        """The same work, with somebody listening."""
-        service = self._service
-
-        async def watched(origin: Origin) -> Outcome:
-            failure = None
-            await service.publish(SyscallBegan(pid=self.pid, key=origin.key, kind=origin.kind))
-            began = service.bus.time()
-            try:
-                return await work(origin)
-            except Exception as error:
-                failure = error
-                raise
-            finally:
-                await self._tell(origin, failure, service.bus.time() - began)
-
-        return watched
-
-    async def _tell(self, origin: Origin, failure: Exception | None, seconds: float) -> None:
-        done = SyscallDone(
-            pid=self.pid,
-            key=origin.key,
-            kind=origin.kind,
-            failed=failure is not None,
-            seconds=seconds,
-        )
-        await self._service.publish(done)
-
-
-def _write(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return value.model_dump_json(exclude_defaults=True)
-    return to_json(value).decode()
-
-
-def _read(reply: Any, body: str) -> Any:
-    return from_json(body) if reply is None else _adapter(reply).validate_json(body)
-
-
-@cache
-def _adapter(reply: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(reply)
+        with self._said.place("timeout") as key:
+            return await flow.timeout(self._said, key, seconds, work)

@@ -57,6 +57,7 @@ from .process import Process
 from .program import Definition, Exit
 from .stream import DeltaStream
 from .syscall import Suspended
+from .transcript import Transcript
 
 KILLED = "killed by a signal"
 LAST_WORDS_S = 5.0
@@ -247,10 +248,11 @@ class Processes(
     async def _steps(self, live: Live) -> str:
         """Step after step until Exit; gives the result as JSON."""
         definition = self._programs[live.record.program, live.record.version]
-        process = Process(self, live)
+        said = Transcript(self, live)
+        process = Process(self, live, said)
         state: Any = definition.state.model_validate_json(live.record.state_json)
         while True:
-            process.begin(live.record.step, await self._read_log(live))
+            said.begin(live.record.step, await self._read_log(live))
             state = await definition.step(process, state)
             if definition.single or isinstance(state, Exit):
                 result = state.result if isinstance(state, Exit) else state
