@@ -31,11 +31,11 @@ class Branch:
         self.path = path
         self.ordinal = 0
         self.busy: str | None = None
-        self.task = asyncio.current_task()
+        self.task = id(asyncio.current_task())  # the task itself would make a cycle
 
     def take(self, kind: str) -> Key:
         """The key of the next syscall, which has the branch to itself until it is `free`."""
-        if self.busy is not None or self.task is not asyncio.current_task():
+        if self.busy is not None or self.task != id(asyncio.current_task()):
             raise ConcurrentSyscalls(
                 f"{kind!r} was called beside {self.busy or 'other syscalls'!r} on the same path, "
                 "so their order is chance; use `await self.parallel(...)` to run them side by side"
