@@ -7,7 +7,16 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aoskernel.kernel import Event, Kernel, KernelStopped, Service, subscribes
+from aoskernel.kernel import (
+    Event,
+    Kernel,
+    KernelStopped,
+    Request,
+    Service,
+    handles,
+    subscribes,
+)
+from aoskernel.kernel.call import here
 from aoskernel.kernel.events import Lagged
 from aoskernel.kernel.testing import Bench, run_virtual
 
@@ -396,3 +405,28 @@ async def test_ten_publishers_and_fifty_subscribers_under_load_lose_nothing() ->
         for by in range(10):
             heard = [event.n for event in ear.heard if isinstance(event, Tick) and event.by == by]
             assert heard == list(range(200))
+
+
+async def test_what_is_said_under_an_event_carries_its_trace_and_one_cause() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    class Ask(Request[None], topic="clock.ask", effect="none"):
+        """Note under what this was asked."""
+
+    class Asked(Service, name="asked"):
+        @handles(Ask)
+        async def ask(self, request: Ask) -> None:
+            envelope = here()
+            assert envelope is not None
+            seen.append((envelope.trace_id, envelope.cause))
+
+    class Listener(Service, name="listener", needs=[Ask]):
+        @subscribes(Tick)
+        async def hear(self, event: Tick) -> None:
+            await self.request(Ask())
+
+    async with Kernel(Asked(), Listener(), Listener().named("other")) as kernel:
+        await kernel.publish(Tick(by=0, n=1))
+    assert len(seen) == 2
+    assert len(set(seen)) == 1  # both heard the same event, so both have the same cause
+    assert seen[0][1] is not None

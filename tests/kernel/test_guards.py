@@ -192,9 +192,9 @@ async def test_the_meter_of_a_cut_call_keeps_what_was_used() -> None:
     class Hungry(Service, name="hungry"):
         @handles(Ask)
         async def ask(self, request: Ask) -> str:
-            from aoskernel.kernel.call import current
+            from aoskernel.kernel.call import here
 
-            call = current.get()
+            call = here()
             assert isinstance(call, Call)
             call.meter.add("tokens", 5)
             await anyio.sleep_forever()

@@ -15,7 +15,7 @@ from aoskernel.kernel import (
     Value,
     handles,
 )
-from aoskernel.kernel.call import current
+from aoskernel.kernel.call import here
 
 
 class Add(Request[int], topic="sum.add", effect="none"):
@@ -160,7 +160,7 @@ class Peek(Service, name="peek"):
 
     @handles(Add)
     async def add(self, request: Add) -> int:
-        call = current.get()
+        call = here()
         assert isinstance(call, Call)
         self.seen = Seen(
             sender=call.sender,
@@ -179,7 +179,7 @@ class Peek(Service, name="peek"):
 class Relay(Service, name="relay", needs=[Add]):
     @handles(Double)
     async def double(self, request: Double) -> int:
-        call = current.get()
+        call = here()
         assert call is not None
         self.call = call
         return await self.request(Add(a=0, b=0), origin=f"for {request.a}")
@@ -238,7 +238,7 @@ async def test_a_sink_takes_the_pieces() -> None:
 async def test_the_envelope_is_gone_after_the_call() -> None:
     async with Kernel(Sum()) as kernel:
         await kernel.request(Add(a=1, b=1))
-        assert current.get() is None
+        assert here() is None
 
 
 async def test_at_most_as_many_as_declared_run_at_once() -> None:
@@ -329,13 +329,13 @@ async def test_a_task_of_a_service_begins_a_chain_of_its_own_in_the_same_trace()
     class Spawner(Service, name="spawner"):
         @handles(Double)
         async def double(self, request: Double) -> int:
-            call = current.get()
+            call = here()
             assert call is not None
             self.start_soon(self.work, call.trace_id, call.span_id, name="work")
             return 0
 
         async def work(self, trace: str, span: str) -> None:
-            root = current.get()
+            root = here()
             assert root is not None
             assert not isinstance(root, Call)
             seen.append((root.trace_id == trace, root.cause == span, root.sender))
