@@ -20,6 +20,7 @@ class Live:
 
     __slots__ = (
         "bells",
+        "called",
         "fresh",
         "leaves_as",
         "open",
@@ -39,6 +40,7 @@ class Live:
         self.record = record
         self.fresh = fresh  # its step has begun in this life, so the log has nothing of it
         self.sealed = False  # nothing more is journaled: it is being parked or killed
+        self.called = False  # back into memory, while it was leaving
         self.verdict: State | None = None  # what a signal has made of it
         self.leaves_as: State | None = None  # the kernel is ending: the next wait is the last
         self.task: asyncio.Task[Any] | None = None
@@ -65,7 +67,7 @@ class Live:
         self.parkable += kind in PARKABLE
 
     def unblock(self, kind: str) -> None:
-        self.waits_in = ""
+        self.waits_in = self.waits_in if self.sealed else ""  # parked: what it was parked in
         self.waiting -= 1
         self.parkable -= kind in PARKABLE
 

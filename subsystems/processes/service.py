@@ -186,7 +186,11 @@ class Processes(
     async def resume(self, pid: Pid, record: ProcessRecord | None = None) -> ProcessRecord:
         """Bring a process into memory, unless it is there, has ended or is stopped."""
         record = record or await self.read(pid)
-        if pid in self._live or self.ending or record.state in (*ENDED, "stopped"):
+        present = self._live.get(pid)
+        if present is not None:
+            present.called = present.sealed  # it is leaving, and will come back
+            return record
+        if self.ending or record.state in (*ENDED, "stopped"):
             return record
         if (record.program, record.version) not in self._programs:
             raise NoSuchProcess(
@@ -291,14 +295,14 @@ class Processes(
         pid = live.record.pid
         await self.commit(live.record, SaveProcess(record=live.record))
         self._live.pop(pid, None)
+        live.close_streams()
         if state in ENDED:
-            live.close_streams()
             await self._announce_end(live.record)
-        else:
-            live.close_streams()
-            await self.publish(ProcessParked(pid=pid, waits_in=live.waits_in))
-            if await self.request(ReadLetters(pid=pid)):  # it came while we were leaving
-                await self.deliver(pid)
+            return
+        await self.publish(ProcessParked(pid=pid, waits_in=live.waits_in))
+        letters = await self.request(ReadLetters(pid=pid))
+        if live.called or letters:  # what it waits for came while it was leaving
+            await self.resume(pid)
 
     async def _announce_end(self, record: ProcessRecord) -> None:
         ended = self._exits.pop(record.pid, None)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -249,6 +250,32 @@ async def test_a_parent_parked_in_wait_comes_back_when_its_child_ends(system: Sy
         await kernel.request(Send(to=inner.pid, body="wake up"))
         with anyio.fail_after(5):
             assert await agent == "wake up"
+
+
+async def test_a_child_that_ends_while_its_parent_is_being_parked_wakes_it(
+    system: System,
+) -> None:
+    @program
+    async def listener(self: Process) -> str:
+        return str(await self.receive())
+
+    @program
+    async def parent(self: Process) -> str:
+        return await (await self.spawn(listener(), name="listener"))
+
+    async with system() as kernel, kernel.listen("process.parked") as told:
+        agent = await spawn(kernel, parent())
+        with anyio.fail_after(5):
+            while (await agent.status()).doing is None:
+                await anyio.lowlevel.checkpoint()
+            (inner,) = await kernel.request(ListProcesses(name="listener"))
+            service: Any = next(s.service for s in kernel.services() if s.address == "processes")
+            await kernel.request(Send(to=inner.pid, body="wake up"))
+            service._live[agent.pid].cut("parked", sealed=True)  # before the child has run
+            assert await agent == "wake up"
+            parked = await anext(told)
+    assert isinstance(parked, ProcessParked)
+    assert parked.waits_in == "wait"
 
 
 async def test_a_process_with_a_clock_running_is_not_parked(system: System) -> None:
