@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...subsystems.llm.driver import (
+    Allowance,
     BadPrompt,
+    Capabilities,
     ChatMessage,
     Complete,
     Completion,
@@ -89,6 +91,7 @@ class LlamaCpp:
             driver="llamacpp",
             context_window=self._running().window,
             slots=self.slots,
+            can=Capabilities(json_schema=True, prefix_cache=self.prompt_cache_mib > 0),
             note=SMALL if self.model in weights.KNOWN else OWN,
         )
 
@@ -118,6 +121,10 @@ class LlamaCpp:
         if "error" in said:
             raise translated(said["error"])
         return int(said["input_tokens"])
+
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Nobody limits it."""
+        return ()
 
     def weights(self) -> tuple[Weights, ...]:
         """The model files known by name, with their path where they are here."""

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Literal
 import anyio
 
 from ...subsystems.llm.driver import (
+    Allowance,
     BadPrompt,
+    Capabilities,
     ChatMessage,
     Complete,
     Completion,
@@ -125,7 +127,7 @@ class Scripted:
             driver="scripted",
             context_window=self.context_window,
             slots=self.slots,
-            native_tools=True,
+            can=Capabilities(tools=True, parallel_tools=True, json_schema=True),
             note="No model: it says what its script says.",
         )
 
@@ -146,6 +148,10 @@ class Scripted:
     async def count(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
         """Tokens by the rule above."""
         return self._prompt_tokens(messages, tools)
+
+    def allowances(self) -> tuple[Allowance, ...]:
+        """Nobody limits it."""
+        return ()
 
     def _model(self) -> str:
         return f"scripted:{self.name}" if self.name else "scripted"

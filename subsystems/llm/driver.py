@@ -6,17 +6,23 @@ the ones below, `from` the original, and never answers in the model's place.
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+from pydantic import Field
 
 from ...kernel.errors import KernelError
 from ...kernel.message import Meter, Value
 from .messages import (
+    Allowance,
+    Capabilities,
     ChatMessage,
     Complete,
     Completion,
+    DeltaKind,
     Finish,
     JsonObject,
     ModelCard,
+    Price,
     Sampling,
     ToolCall,
     ToolSpec,
@@ -25,11 +31,18 @@ from .messages import (
 
 __all__ = [
     "LLM",
+    "Allowance",
     "BadPrompt",
+    "Capabilities",
+    "Catalogue",
     "ChatMessage",
     "Complete",
     "Completion",
+    "ContentRefused",
+    "CutReply",
+    "DeltaKind",
     "Emit",
+    "Endpoint",
     "Fetchable",
     "Finish",
     "JsonObject",
@@ -37,22 +50,50 @@ __all__ = [
     "ModelCard",
     "ModelError",
     "ModelMissing",
+    "ModelTimeout",
     "ModelUnavailable",
+    "NoApi",
+    "OutOfFunds",
+    "Price",
     "PromptTooLong",
+    "RateLimited",
     "Report",
     "Sampling",
     "ToolCall",
     "ToolSpec",
+    "Unauthorized",
     "Usage",
+    "Vendor",
+    "VendorModel",
     "Weights",
+    "Wire",
 ]
 
-Emit = Callable[[str], Awaitable[None]]
-"""Takes each piece of text as it is generated; awaiting it is the caller's back-pressure."""
+
+class Emit(Protocol):
+    """Takes each piece as it is generated; awaiting it is the caller's back-pressure."""
+
+    def __call__(self, text: str, kind: DeltaKind = "text", /) -> Awaitable[None]: ...
 
 
 class ModelError(KernelError):
-    """A model call failed. `retryable` says whether the same call may work later."""
+    """A model call failed.
+
+    ModelError
+     +- ModelMissing           not here, or unknown
+     +- Unauthorized           the key is missing, wrong, or may not do this
+     +- OutOfFunds             the account cannot pay
+     +- NoApi                  what answers there is no model's API
+     +- BadPrompt              this request cannot be served as it stands
+     |   +- PromptTooLong
+     |   +- ContentRefused
+     +- ModelUnavailable       it may work later
+         +- RateLimited        ... after `retry_after_s`
+         +- ModelTimeout
+         +- CutReply           the stream ended before the reply did
+
+    `retryable` says whether the same call may work later.
+    """
 
     retryable = False
 
@@ -61,27 +102,80 @@ class ModelMissing(ModelError):
     """The model, its weights or its library is not here; the message names the command."""
 
 
-class ModelUnavailable(ModelError):
-    """The model cannot be reached or failed inside; a later call may work."""
-
-    retryable = True
+class Unauthorized(ModelError):
+    """The provider does not accept the key; the message names the variable it came from."""
 
 
-class PromptTooLong(ModelError):
-    """The prompt does not fit the model's window."""
+class OutOfFunds(ModelError):
+    """The account behind the key has no money or quota left."""
 
-    def __init__(self, *, tokens: int, window: int) -> None:
-        super().__init__(f"the prompt has {tokens} tokens, the model's window {window}")
-        self.tokens = tokens
-        self.window = window
+
+class NoApi(ModelError):
+    """The address does not speak the wire it was configured for, e.g. answers a web page."""
 
 
 class BadPrompt(ModelError):
     """The model cannot take this request as it stands; the message says what to change."""
 
 
+class PromptTooLong(BadPrompt):
+    """The prompt does not fit the model's window. None where the provider gave no number."""
+
+    def __init__(self, *, tokens: int | None, window: int | None) -> None:
+        size, most = (f"{n} tokens" if n else "more tokens" for n in (tokens, window))
+        super().__init__(
+            f"the prompt has {size}, the model's window {most if window else 'is smaller'}"
+        )
+        self.tokens = tokens
+        self.window = window
+
+
+class ContentRefused(BadPrompt):
+    """The provider's filter refuses the content of the prompt."""
+
+
+class ModelUnavailable(ModelError):
+    """The model cannot be reached or failed inside; a later call may work."""
+
+    retryable = True
+
+
+class RateLimited(ModelUnavailable):
+    """The provider takes no more calls for now.
+
+    `retry_after_s` is how long, in seconds, where it said so; `allowances` its rate headers.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retry_after_s: float | None = None,
+        allowances: tuple[Allowance, ...] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+        self.allowances = allowances
+
+
+class ModelTimeout(ModelUnavailable):
+    """The provider was silent for too long; `phase` is "connect", "first_byte" or "stream"."""
+
+    def __init__(self, reason: str, *, phase: str) -> None:
+        super().__init__(reason)
+        self.phase = phase
+
+
+class CutReply(ModelUnavailable):
+    """The stream ended before the reply did; `text` is what had come."""
+
+    def __init__(self, reason: str, *, text: str = "") -> None:
+        super().__init__(reason)
+        self.text = text
+
+
 class LLM(Protocol):
-    """A model behind one wire or library. Five methods; all but `card` may suspend."""
+    """A model behind one wire or library. Six methods; all but two may suspend."""
 
     async def start(self) -> None:
         """Acquire: load weights, open connections. Raises ModelMissing."""
@@ -94,16 +188,21 @@ class LLM(Protocol):
         ...
 
     async def complete(self, ask: Complete, emit: Emit, meter: Meter) -> Completion:
-        """Answer. Each piece of text goes to `emit` in order; with tools, text only.
+        """Answer. Each piece of text, and of reasoning, goes to `emit` in order.
 
         Adds to `meter` as it goes: "llm.prompt_tokens", "llm.cached_tokens",
-        "llm.completion_tokens"; what stands there when the call is cut is what was used.
+        "llm.completion_tokens", "llm.cache_written_tokens", "llm.reasoning_tokens"; what
+        stands there when the call is cut is what was used.
         Cancellation stops generation at once. Raises ModelError.
         """
         ...
 
     async def count(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
-        """Tokens of the prompt as this model will see it."""
+        """Tokens of the prompt as this model will see it; the card says how well it knows."""
+        ...
+
+    def allowances(self) -> tuple[Allowance, ...]:
+        """The provider's limits as it last told them; empty where it tells none."""
         ...
 
 
@@ -135,4 +234,85 @@ class Fetchable(Protocol):
 
         Raises ModelMissing when it cannot be had or the checksum differs; nothing stays then.
         """
+        ...
+
+
+Wire = Literal["openai", "anthropic", "ollama"]
+"""A protocol between a client and a model's server; each has one driver, of the same name."""
+
+
+class VendorModel(Value):
+    """A model, or a family of them, that a vendor serves. Sizes in tokens.
+
+    `name` may end in `*`. `retired` says since when it is gone and what took its place.
+    """
+
+    name: str
+    context_window: int = Field(gt=0)
+    max_output: int | None = Field(default=None, gt=0)
+    can: Capabilities = Capabilities()
+    price: Price | None = None
+    fixed_sampling: bool = False
+    """It refuses a temperature and a top_p of one's own."""
+    extra: JsonObject = {}
+    """What the request's body needs besides, for this model."""
+    retired: str = ""
+    note: str = ""
+
+
+class Endpoint(Value):
+    """How a vendor speaks one wire: where, and what is peculiar to it."""
+
+    base_url: str
+    regions: dict[str, str] = {}
+    """Other base URLs by region, e.g. {"mainland": ..., "international": ...}."""
+    cached_tokens: str = ""
+    """Where in `usage` the cached tokens stand: "prompt_tokens_details.cached_tokens"."""
+    reasoning_tokens: str = ""
+    reasoning: str = ""
+    """The field of a message or delta that holds the reasoning text."""
+    reasoning_back: Literal["never", "with_tools", "always"] = "never"
+    """Whether past reasoning must be sent again: never, with replies that call tools, always."""
+    echo: tuple[str, ...] = ()
+    """Fields of a reply's message that must be sent again as they were."""
+    max_tokens: str = "max_tokens"
+    """What the limit of the reply's tokens is called."""
+    stream_usage: bool = True
+    """Usage comes in a stream when `stream_options.include_usage` asks for it."""
+    schema_as: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How a JSON schema is asked for; as `json_object` it stands in the prompt."""
+    think_tags: bool = False
+    """Reasoning stands in the text, between <think> and </think>."""
+    max_temperature: float = 2
+    count_path: str = ""
+    """Where prompts can be counted."""
+    extra: JsonObject = {}
+    """What every request's body needs besides."""
+    headers: dict[str, str] = {}
+
+
+class Vendor(Value):
+    """A row of the table: who serves models over which wires, as found out on `checked`.
+
+    `key` is the environment variable of the API key, empty where none is needed. `open`: any
+    model's name goes, such as on one's own server; `models` are then examples.
+    """
+
+    name: str
+    title: str
+    key: str = ""
+    open: bool = False
+    endpoints: dict[Wire, Endpoint] = Field(min_length=1)
+    models: tuple[VendorModel, ...] = ()
+    checked: str
+    source: tuple[str, ...]
+    note: str = ""
+
+
+class Catalogue(Protocol):
+    """A driver class that knows vendors (`aosk models list`)."""
+
+    @classmethod
+    def vendors(cls) -> tuple[Vendor, ...]:
+        """The vendors that speak this driver's wire."""
         ...

@@ -9,6 +9,7 @@ from ...kernel.message import Event, Request, Value
 Role = Literal["system", "user", "assistant", "tool"]
 Finish = Literal["stop", "length", "tool_calls", "refused"]
 JsonObject = dict[str, JsonValue]
+DeltaKind = Literal["text", "reasoning"]
 
 
 class ToolCall(Value):
@@ -20,12 +21,18 @@ class ToolCall(Value):
 
 
 class ChatMessage(Value):
-    """One message of a conversation, in the shape every provider knows."""
+    """One message of a conversation, in the shape every provider knows.
+
+    An assistant's message carries its completion's `reasoning` and `echo`; a driver sends
+    them back only where its vendor requires it.
+    """
 
     role: Role
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str = ""
+    echo: JsonObject | None = None
 
 
 class ToolSpec(Value):
@@ -47,11 +54,18 @@ class Sampling(Value):
 
 
 class Usage(Value):
-    """Tokens of one call; `cached` of the prompt's came from the driver's prefix cache."""
+    """Tokens of one call.
+
+    Of the prompt's, `cached` were read from the provider's prefix cache and `cache_written`
+    were written to it at a price of their own; of the completion's, `reasoning` were thought.
+    """
 
     prompt: int = Field(ge=0)
     completion: int = Field(ge=0)
     cached: int = Field(default=0, ge=0)
+    cache_written: int = Field(default=0, ge=0)
+    reasoning: int = Field(default=0, ge=0)
+    estimated: bool = False
 
     @property
     def total(self) -> int:
@@ -59,13 +73,29 @@ class Usage(Value):
 
 
 class Completion(Value):
-    """A model's reply. `model` is what answered, as the driver reports it."""
+    """A model's reply. `model` is what answered, as the driver reports it.
+
+    `reasoning` is what it thought aloud before. `echo` is what its provider wants to see
+    again, unread by anyone else, such as signed reasoning; its key "wire" names whose it is.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
     finish: Finish
     usage: Usage
     model: str
+    reasoning: str = ""
+    echo: JsonObject | None = None
+
+    def as_message(self) -> ChatMessage:
+        """The reply as the next request's history has it."""
+        return ChatMessage(
+            role="assistant",
+            text=self.text,
+            tool_calls=self.tool_calls,
+            reasoning=self.reasoning,
+            echo=self.echo,
+        )
 
 
 class Complete(Request[Completion], topic="llm.complete", effect="idempotent", addressed=True):
@@ -88,16 +118,70 @@ class Count(Request[int], topic="llm.count", effect="none", addressed=True):
     tools: tuple[ToolSpec, ...] = ()
 
 
+class Capabilities(Value):
+    """What a model behind its driver can do.
+
+    `tools` it was trained to call; where it was not, a driver may offer them in the prompt.
+    `reasoning` is thought aloud and streamed apart. `prefix_cache` says that a prompt's
+    unchanged beginning is cheaper. `resumable`: a cut reply can be continued where it ended.
+    """
+
+    streaming: bool = True
+    tools: bool = False
+    parallel_tools: bool = False
+    json_schema: bool = False
+    reasoning: bool = False
+    prefix_cache: bool = False
+    resumable: bool = False
+    counting: Literal["exact", "provider", "estimated"] = "exact"
+    """Tokens are counted by the model's tokenizer, by asking the provider, or by learning."""
+
+
+class Price(Value):
+    """Money per million tokens, in `currency` (ISO 4217). None where it is not known.
+
+    `cached` is for prompt tokens read from the prefix cache, `cache_written` for those written
+    to it; None means the price of other prompt tokens. `source` says who says so, and when.
+    """
+
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    cache_written: float | None = Field(default=None, ge=0)
+    source: str = ""
+
+    def of(self, usage: Usage) -> float:
+        """What this usage costs."""
+        cached = self.prompt if self.cached is None else self.cached
+        written = self.prompt if self.cache_written is None else self.cache_written
+        plain = usage.prompt - usage.cached - usage.cache_written
+        prompt = plain * self.prompt + usage.cached * cached + usage.cache_written * written
+        return (prompt + usage.completion * self.completion) / 1e6
+
+
 class ModelCard(Value):
     """What a model is and can do. Sizes in tokens; `slots` = requests it serves at once."""
 
     model: str
     driver: str
+    vendor: str = ""
     context_window: int = Field(gt=0)
+    max_output: int | None = Field(default=None, gt=0)
     slots: int = Field(default=1, gt=0)
-    native_tools: bool = False
+    can: Capabilities = Capabilities()
+    price: Price | None = None
     note: str = ""
     """An honest sentence for people, e.g. that the model is too small to choose tools."""
+
+
+class Allowance(Value):
+    """A provider's limit as it last told it: this much is left, until `reset_s` from then."""
+
+    what: Literal["requests", "tokens", "prompt_tokens", "completion_tokens"]
+    limit: int | None = None
+    remaining: int | None = None
+    reset_s: float | None = None
 
 
 class Describe(Request[ModelCard], topic="llm.describe", effect="none", addressed=True):
@@ -107,17 +191,21 @@ class Describe(Request[ModelCard], topic="llm.describe", effect="none", addresse
 class Delta(Event, topic="llm.delta"):
     """A piece of text as it was generated; the copy on the bus may drop, counted.
 
-    `offset` is the number of characters before it within `attempt` of `call`.
+    `offset` is the number of characters of its kind before it within `attempt` of `call`.
     """
 
     call: str
     attempt: int
     offset: int
     text: str
+    kind: DeltaKind = "text"
 
 
 class Completed(Event, topic="llm.completed"):
-    """A model has answered `caller`. Times in seconds; `address` is the model's service name."""
+    """A model has answered `caller`. Times in seconds; `address` is the model's service name.
+
+    `allowances` is what the provider said about its limits with this reply or before it.
+    """
 
     call: str
     caller: str
@@ -127,3 +215,4 @@ class Completed(Event, topic="llm.completed"):
     finish: Finish
     seconds: float
     first_token_s: float | None
+    allowances: tuple[Allowance, ...] = ()

@@ -3,7 +3,16 @@
 from ...kernel.call import Call, here
 from ...kernel.service import Service, handles
 from .driver import LLM
-from .messages import Complete, Completed, Completion, Count, Delta, Describe, ModelCard
+from .messages import (
+    Complete,
+    Completed,
+    Completion,
+    Count,
+    Delta,
+    DeltaKind,
+    Describe,
+    ModelCard,
+)
 
 
 class Model(Service, name="llm", driver="llm"):
@@ -39,6 +48,7 @@ class Model(Service, name="llm", driver="llm"):
                 finish=completion.finish,
                 seconds=self.bus.time() - stream.began,
                 first_token_s=stream.first_token_s,
+                allowances=self._driver.allowances(),
             )
         )
 
@@ -57,18 +67,25 @@ class _Stream:
     def __init__(self, model: Model, call: Call[Completion]) -> None:
         self.began = model.bus.time()
         self.first_token_s: float | None = None
-        self.call, self._model, self._offset = call, model, 0
+        self.call, self._model = call, model
+        self._offsets: dict[DeltaKind, int] = {"text": 0, "reasoning": 0}
         call.meter.add("llm.attempts", 1)
         self._attempt = int(call.meter["llm.attempts"])
         self._copied = model.bus.hears(Delta)
 
-    async def emit(self, text: str) -> None:
+    async def emit(self, text: str, kind: DeltaKind = "text", /) -> None:
         if self.first_token_s is None:
             self.first_token_s = self._model.bus.time() - self.began
         if self.call.sink is None and not self._copied:
             return
-        delta = Delta(call=self.call.span_id, attempt=self._attempt, offset=self._offset, text=text)
-        self._offset += len(text)
+        delta = Delta(
+            call=self.call.span_id,
+            attempt=self._attempt,
+            offset=self._offsets[kind],
+            text=text,
+            kind=kind,
+        )
+        self._offsets[kind] += len(text)
         if self.call.sink is not None:
             await self.call.sink(delta)
         if self._copied:

@@ -109,6 +109,7 @@ class Pager(Service, name="pager", needs=[ReadPages, Count, Describe]):
 def _at_most(messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
     """No tokenizer makes more tokens than there are bytes; a template adds some to each part."""
     parts = [message.text for message in messages]
+    parts += [message.reasoning for message in messages if message.reasoning]
     parts += [call.model_dump_json() for message in messages for call in message.tool_calls]
     parts += [tool.model_dump_json() for tool in tools]
     size = sum([len(part) if part.isascii() else 4 * len(part) for part in parts])
@@ -120,8 +121,7 @@ def _decoded(page: Page) -> ChatMessage:
     if page.entry is None:
         return ChatMessage(role=page.role, text=page.text, tool_call_id=page.tool_call_id)
     if page.role == "assistant":
-        reply = Completion.model_validate_json(page.text)
-        return ChatMessage(role="assistant", text=reply.text, tool_calls=reply.tool_calls)
+        return Completion.model_validate_json(page.text).as_message()
     return ChatMessage(role=page.role, text=plain(page.text), tool_call_id=page.tool_call_id)
 
 
