@@ -6,9 +6,10 @@ just as a request comes.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Literal, Self
 from urllib.request import getproxies, proxy_bypass
@@ -25,6 +26,12 @@ FaultKind = Literal["connect", "timeout", "cut", "status", "no_api", "proxy"]
 DONE = b"[DONE]"
 MOST_TOLD = 65536
 """Bytes that are read of what is no reply."""
+POOL = 16
+"""Connections in one pool of httpx: a pool's work grows with the square of its connections,
+and 300 in one stopped the loop for seconds."""
+DOOR = 8
+"""Requests that are being sent at once: hundreds that begin in one turn of the loop would hold
+up everything else for as long as it takes to write and connect them all."""
 TRAILER_S = 0.5
 """How long a server may take to end a stream whose reply is whole."""
 
@@ -73,11 +80,15 @@ class Http:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._patience = patience
-        self._client = _client(self.base_url, headers, slots, proxy)
+        self._slots = anyio.Semaphore(slots, fast_acquire=True)
+        self._door = anyio.Semaphore(DOOR, fast_acquire=True)
+        self._open = _opener(self.base_url, headers, proxy)
+        self._pools = [_Pool(self._open())]
 
     async def close(self) -> None:
         """Cut what is under way and close every connection."""
-        await self._client.aclose()
+        for pool in self._pools:
+            await pool.client.aclose()
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """One request, one JSON reply. Raises Fault."""
@@ -102,30 +113,45 @@ class Http:
     @asynccontextmanager
     async def _sent(self, method: str, path: str, body: Any) -> AsyncIterator[httpx.Response]:
         """The reply to a request, its body still unread, when its status is a good one."""
-        response = await self._send(method, self.base_url + path, body)
-        try:
-            if response.status_code >= 300:
-                raise _refusal(response, await _whole(response, MOST_TOLD))
-            yield response
-        finally:
-            await response.aclose()
+        async with self._slots:
+            with self._pool() as client:
+                response = await self._send(client, method, self.base_url + path, body)
+                try:
+                    if response.status_code >= 300:
+                        raise _refusal(response, await _whole(response, MOST_TOLD))
+                    yield response
+                finally:
+                    await response.aclose()
 
-    async def _send(self, method: str, url: str, body: Any) -> httpx.Response:
+    def _pool(self) -> "_Pool":
+        """The first pool with room, so that kept connections are used again."""
+        pool = next((pool for pool in self._pools if pool.busy < POOL), None)
+        if pool is None:
+            pool = _Pool(self._open())
+            self._pools.append(pool)
+        return pool
+
+    async def _send(
+        self, client: httpx.AsyncClient, method: str, url: str, body: Any
+    ) -> httpx.Response:
         content = None if body is None else to_json(body)
         while True:
-            connection, waits = _Connection(), self._waits()
-            request = self._client.build_request(
-                method,
-                url,
-                content=content,
-                extensions={"timeout": waits, "trace": connection.trace},
-            )
+            await self._door.acquire()
+            trip, waits = _Trip(self._door), self._waits()
             try:
-                response = await self._client.send(request, stream=True)
+                request = client.build_request(
+                    method,
+                    url,
+                    content=content,
+                    extensions={"timeout": waits, "trace": trip.trace},
+                )
+                response = await client.send(request, stream=True)
             except httpx.TransportError as error:
-                if connection.is_reused and isinstance(error, LOST):
+                if trip.is_reused and isinstance(error, LOST):
                     continue  # that connection is gone from the pool; in the end a new one is made
                 raise _unsent(error, self.base_url) from error
+            finally:
+                trip.leave()
             # httpx hands this very table on to the reader of the body.
             waits["read"] = self._patience.idle_s
             return response
@@ -151,7 +177,7 @@ class Stream:
         self._response = response
         self._parser = FRAMINGS[framing]()
         self._is_document = framing == "events" and _kind(response) == "application/json"
-        self._chunks: Any = response.aiter_bytes()
+        self._chunks = _chunks(response)
         self._payloads: deque[bytes] = deque()
         self._ended = False
 
@@ -192,37 +218,63 @@ class Stream:
             raise Fault("cut", f"the reply has {error}") from error
 
 
-class _Connection:
-    """What a request's connection was: kept from an earlier request, or made for this one."""
+class _Trip:
+    """A request on its way: through the door, and on a connection that is new or kept."""
 
-    __slots__ = ("is_reused",)
+    __slots__ = ("_door", "_is_inside", "is_reused")
 
-    def __init__(self) -> None:
+    def __init__(self, door: anyio.Semaphore) -> None:
         self.is_reused = True
+        self._door, self._is_inside = door, True
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore says what it does."""
         if event.startswith("connection.connect"):
             self.is_reused = False
+        elif event.endswith("send_request_body.complete"):
+            self.leave()
+
+    def leave(self) -> None:
+        """The request is sent, or will not be."""
+        if self._is_inside:
+            self._is_inside = False
+            self._door.release()
 
 
-def _client(
-    base_url: str, headers: Mapping[str, str], slots: int, proxy: str | None
-) -> httpx.AsyncClient:
+class _Pool:
+    """A few connections, and how many of them are busy."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client, self.busy = client, 0
+
+    def __enter__(self) -> httpx.AsyncClient:
+        self.busy += 1
+        return self.client
+
+    def __exit__(self, *exception: object) -> None:
+        self.busy -= 1
+
+
+def _opener(
+    base_url: str, headers: Mapping[str, str], proxy: str | None
+) -> Callable[[], httpx.AsyncClient]:
+    """What makes a client. Raises Fault where none could be made."""
     url = httpx.URL(base_url)
     if url.scheme not in ("http", "https") or not url.host:
         raise Fault(
             "no_api", f"{base_url!r} is no URL of a server: write http://... or https://..."
         )
     via = proxy or proxy_for(url)
+    # Loading the certificates takes 20 ms, which a plain connection does not need.
+    secure = "https" in (url.scheme, via and via[:5])
+    verify = httpx.create_ssl_context() if secure else False
     try:
-        return httpx.AsyncClient(
+        return partial(
+            httpx.AsyncClient,
             headers={"User-Agent": "aoskernel", "Accept-Encoding": "identity", **headers},
-            limits=httpx.Limits(max_connections=slots, max_keepalive_connections=slots),
-            proxy=via,
-            # The loading of the certificates takes 20 ms, which a plain connection does not need.
-            verify=httpx.create_ssl_context()
-            if "https" in (url.scheme, via and via[:5])
-            else False,
+            limits=httpx.Limits(max_connections=POOL, max_keepalive_connections=POOL),
+            proxy=via and httpx.Proxy(via),
+            verify=verify,
             trust_env=False,
         )
     except (ImportError, ValueError) as error:
@@ -279,6 +331,15 @@ def _broken(error: httpx.TransportError) -> Fault:
 
 def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _chunks(response: httpx.Response) -> Any:
+    """The body as it comes; the way through httpx's decoders costs a tenth more."""
+    if "content-encoding" in response.headers or not isinstance(
+        response.stream, httpx.AsyncByteStream
+    ):
+        return response.aiter_bytes()
+    return aiter(response.stream)
 
 
 async def _whole(response: httpx.Response, most: int | None = None) -> bytes:
