@@ -1,14 +1,11 @@
 """A streamed reply over the chat-completions wire, beside OpenAI's own client."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
 from aoskernel.drivers.llm.openai import OpenAI
-from aoskernel.subsystems.llm.driver import ChatMessage, Complete, Meter
 
 from .case import Effort, Figures, Goal, case
-from .served import AT_ONCE, measure, serving
+from .served import measure, serving, started
 
 GOALS = (
     Goal("call_us", ratio=0.7),
@@ -43,32 +40,5 @@ async def official(effort: Effort) -> Figures:
 
 @case("openai_wire", "aoskernel", goals=GOALS)
 async def ours(effort: Effort) -> Figures:
-    async with serving() as url, started(f"{url}/v1") as ask:
+    async with serving() as url, started(OpenAI, f"{url}/v1") as ask:
         return await measure(ask, lambda began: ask(began, "slow"), effort)
-
-
-@asynccontextmanager
-async def started(url: str) -> AsyncIterator[Any]:
-    """Our driver's call, by model."""
-    config: dict[str, Any] = {"vendor": "llamacpp", "base_url": url, "slots": AT_ONCE}
-    drivers = {name: OpenAI(model=name, **config) for name in ("served", "slow")}
-    prompt = Complete(messages=(ChatMessage(role="user", text="Hello."),))
-
-    async def ask(began: Callable[[], None], model: str = "served") -> str:
-        first = True
-
-        async def emit(text: str, kind: str = "text", /) -> None:
-            nonlocal first
-            if first:
-                first = False
-                began()
-
-        return (await drivers[model].complete(prompt, emit, Meter())).text
-
-    for driver in drivers.values():
-        await driver.start()
-    try:
-        yield ask
-    finally:
-        for driver in drivers.values():
-            await driver.stop()

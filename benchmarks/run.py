@@ -24,7 +24,16 @@ from .case import CASES, Case, Effort, Figures
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).with_name("results.json")
-BENCHES = ("request", "publish", "turn", "imports", "processes", "openai_wire")
+BENCHES = (
+    "request",
+    "publish",
+    "turn",
+    "imports",
+    "processes",
+    "openai_wire",
+    "anthropic_wire",
+    "estimator",
+)
 TINY = Effort(seconds=0, count=20)
 
 Samples = dict[tuple[str, str], list[Figures]]

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aoskernel.subsystems.llm.driver import LLM, ChatMessage, Complete, Meter
+
 from .case import Effort, Figures
 
 TOKENS = 100
@@ -91,6 +93,31 @@ async def _watch(gaps: list[float]) -> None:
         now = time.perf_counter()
         gaps.append(now - before - 0.001)
         before = now
+
+
+@asynccontextmanager
+async def started(make: Callable[..., LLM], url: str) -> AsyncIterator[Any]:
+    """A driver of ours as an `Ask` that takes the model's name: "served" or "slow"."""
+    config: dict[str, Any] = {"vendor": "llamacpp", "base_url": url, "slots": AT_ONCE}
+    drivers = {name: make(model=name, **config) for name in ("served", "slow")}
+    prompt = Complete(messages=(ChatMessage(role="user", text="Hello."),))
+
+    async def ask(began: Callable[[], None], model: str = "served") -> str:
+        pending = [began]
+
+        async def emit(text: str, kind: str = "text", /) -> None:
+            if pending:
+                pending.pop()()
+
+        return (await drivers[model].complete(prompt, emit, Meter())).text
+
+    for driver in drivers.values():
+        await driver.start()
+    try:
+        yield ask
+    finally:
+        for driver in drivers.values():
+            await driver.stop()
 
 
 # The server: as little as possible between a request and its stream.

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 Framing = Literal["events", "lines"]
 
+BOM = b"\xef\xbb\xbf"
 MOST_BYTES = 64 * 2**20
 """A payload longer than this is no reply of a model."""
 
@@ -29,6 +30,7 @@ class Lines:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
+        self._is_after_cr = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         return [line for line in self.split(chunk) if line.strip()]
@@ -38,17 +40,20 @@ class Lines:
 
     def split(self, chunk: bytes) -> list[bytes]:
         """Every line that is complete now; breaks are LF, CRLF or CR. Raises ValueError."""
-        if b"\n" not in chunk and b"\r" not in chunk:
+        if self._is_after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]  # the second half of a CRLF whose line was given out already
+            self._is_after_cr = False
+        if b"\r" in chunk:
+            self._is_after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        elif chunk:
+            self._is_after_cr = False
+        if b"\n" not in chunk:
             self._keep(chunk)
             return []
-        text = b"".join((*self._parts, chunk))
-        # A CR at the end may be the first half of a CRLF: it waits for what follows.
-        held = b"\r" if text.endswith(b"\r") else b""
-        if b"\r" in text:
-            text = text[: len(text) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, rest = text.split(b"\n")
+        *lines, rest = b"".join((*self._parts, chunk)).split(b"\n")
         self._parts, self._size = [], 0
-        self._keep(rest + held)
+        self._keep(rest)
         return lines
 
     def _keep(self, part: bytes) -> None:
@@ -65,19 +70,44 @@ class Events:
     def __init__(self) -> None:
         self._lines = Lines()
         self._data: list[bytes] = []
+        self._is_first = True
 
     def feed(self, chunk: bytes) -> list[bytes]:
         payloads: list[bytes] = []
         for line in self._lines.split(chunk):
+            if self._is_first:
+                line, self._is_first = line.removeprefix(BOM), False
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data:
-                payloads.append(b"\n".join(self._data))
-                self._data = []
+                payload, self._data = b"\n".join(self._data), []
+                if payload:
+                    payloads.append(payload)
         return payloads
 
     def end(self) -> list[bytes]:
         return self.feed(b"\n\n")
 
 
+class Document:
+    """One JSON document: a server's answer that does not stream."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        self._parts.append(chunk)
+        return []
+
+    def end(self) -> list[bytes]:
+        return [b"".join(self._parts)]
+
+
 FRAMINGS: dict[Framing, type[Lines] | type[Events]] = {"events": Events, "lines": Lines}
+
+
+def parser_of(framing: Framing, beginning: bytes) -> Parser:
+    """What takes a stream apart that begins like this; no event begins with a brace."""
+    if framing == "events" and beginning.lstrip()[:1] == b"{":
+        return Document()
+    return FRAMINGS[framing]()

@@ -3,8 +3,9 @@
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from ..subsystems.llm.driver import Vendor, VendorModel, Wire
+from ..subsystems.llm.driver import Vendor, Wire
 
 TABLE = Path(__file__).with_name("vendors.toml")
 
@@ -13,7 +14,7 @@ TABLE = Path(__file__).with_name("vendors.toml")
 def table() -> dict[str, Vendor]:
     """Every row, by name."""
     rows = tomllib.loads(TABLE.read_text("utf-8"))
-    return {name: Vendor.model_validate({"name": name, **row}) for name, row in rows.items()}
+    return {name: _vendor(name, **row) for name, row in rows.items()}
 
 
 def speaking(wire: Wire) -> tuple[Vendor, ...]:
@@ -21,11 +22,20 @@ def speaking(wire: Wire) -> tuple[Vendor, ...]:
     return tuple(vendor for vendor in table().values() if wire in vendor.endpoints)
 
 
-def find_model(vendor: Vendor, name: str) -> VendorModel | None:
-    """The vendor's model of this name: by its own entry, else by the longest pattern."""
-    fitting = [model for model in vendor.models if _fits(model.name, name)]
-    return max(fitting, key=lambda model: (model.name == name, len(model.name)), default=None)
+def _vendor(name: str, *, each: Any = None, models: Any = (), **row: Any) -> Vendor:
+    """A row with `each` written out into its models."""
+    told = [_completed(model, each or {}) for model in models]
+    return Vendor.model_validate({"name": name, "models": told, **row})
 
 
-def _fits(pattern: str, name: str) -> bool:
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+def _completed(model: dict[str, Any], each: dict[str, Any]) -> dict[str, Any]:
+    """The model's entry; only the prices that it has are completed."""
+    told = {**model, "can": {**each.get("can", {}), **model.get("can", {})}}
+    if "price" in model:
+        told["price"] = {**each.get("price", {}), **model["price"]}
+    common = each.get("regional", {})
+    told["regional"] = {
+        region: {**common.get(region, {}), **price}
+        for region, price in model.get("regional", {}).items()
+    }
+    return told

@@ -15,6 +15,6 @@ def scripted_kernel(script: Any = None, /, **tables: dict[str, Any]) -> Kernel:
     """The default kernel, whose model says what the script says, or what it was told."""
     model = {"driver": "scripted", "script": script or (lambda ask: ask.messages[-1].text)}
     policy = {"allow": ("llm.complete:*", "tools.call:*")}
-    services = {"policy": policy, **tables}
+    services = {"policy": policy, "memory": {"use": "memory_by_words"}, **tables}
     services["llm.default"] = {**model, **tables.get("llm.default", {})}
     return Kernel.from_config(services=services)

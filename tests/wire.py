@@ -1,8 +1,9 @@
 """An HTTP server that plays what a test tells it, byte for byte, and keeps what it was asked."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,18 @@ async def playing(play: Play) -> AsyncIterator[WireServer]:
         tasks.start_soon(listener.serve, serve)
         yield server
         tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def full() -> Iterator[str]:
+    """A URL of this machine to which no connection comes about: all places to wait are taken."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 async def _read(stream: SocketStream, connection: int) -> Asked | None:

@@ -4,15 +4,11 @@ Vendors agree on the status, not on the body. The body is looked at only for wha
 does not say: a prompt that is too long, content that is refused, an account without money.
 """
 
-import math
 import re
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from ...subsystems.llm.driver import (
-    Allowance,
     BadPrompt,
     ContentRefused,
     CutReply,
@@ -24,17 +20,19 @@ from ...subsystems.llm.driver import (
     OutOfFunds,
     PromptTooLong,
     RateLimited,
+    Trouble,
     Unauthorized,
 )
 from .._http import Fault
+from ._rates import allowances, retry_after
 
 TOO_LONG = re.compile(
-    r"context.?length|context.?window|context_size|prompt is too long|maximum context"
+    r"context.?length|context.?window|context.?size|prompt is too long|maximum context"
     r"|input length|model token limit|too many (input )?tokens|max.*tokens.*exceed",
     re.IGNORECASE,
 )
 NO_FUNDS = re.compile(
-    r"insufficient.?(quota|balance|funds|credit)|exceeded_current_quota|credit balance|arrearage"
+    r"insufficient.?(quota|balance|funds|credit)|exceeded_current_quota|credit balance|arrearage|api usage limits"
     r"|billing|余额不足|欠费",
     re.IGNORECASE,
 )
@@ -45,55 +43,93 @@ CONTENT = re.compile(
 NO_MODEL = re.compile(
     r"model.{0,80}(not.?found|not.?exist|unknown|invalid)|no such model", re.IGNORECASE
 )
+OVER = re.compile(r"(\d+)(?: \+ (\d+)| tokens)? > (\d+)")
+"""Anthropic's arithmetic: 210000 tokens > 200000 maximum, 190000 + 20000 > 200000."""
+LIMIT = re.compile(r"maximum context length is (\d+)")
+"""Beside it vLLM tells three numbers: of all, of the messages, of the reply."""
+CODE_IN_MESSAGE = re.compile(r"\((\d{4})\)")
 NUMBER = re.compile(r"\b\d[\d,]{2,}\b")
-SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-"""Units of time in rate headers, such as 6m0s."""
 
-MOST_WAIT_S = 86_400.0
-"""A Retry-After beyond a day is taken for one of a day."""
+NO_CODES: Mapping[str, Trouble] = {}
 
 
-def translated(fault: Fault, *, title: str, key: str, model: str) -> ModelError:
-    """The fault as an error of ours; `key` names the variable that the API key came from."""
+def translated(
+    fault: Fault, *, title: str, key: str, model: str, codes: Mapping[str, Trouble] = NO_CODES
+) -> ModelError:
+    """The fault as an error of ours; `key` names the variable that the API key came from.
+
+    `codes` are the vendor's own, for what the status does not say.
+    """
     match fault.kind:
         case "status":
-            return _of_status(fault, title=title, key=key, model=model)
+            return _of_status(fault, title=title, key=key, model=model, codes=codes)
         case "timeout":
             return ModelTimeout(f"{title}: {fault}", phase=fault.phase)
         case "cut":
             return CutReply(f"{title}: {fault}")
         case "no_api":
             return NoApi(f"{title}: {fault}")
+        case "missing":
+            return ModelMissing(f"{title}: {fault}")
         case _:
             return ModelUnavailable(f"{title}: {fault}")
 
 
-def _of_status(fault: Fault, *, title: str, key: str, model: str) -> ModelError:
-    status, told = fault.status, _Told.of(fault.told)
-    says = f"{title} says {status}: {told.message or fault}"
+def _of_status(
+    fault: Fault, *, title: str, key: str, model: str, codes: Mapping[str, Trouble]
+) -> ModelError:
+    told = _Told.of(fault.told)
+    says = f"{title} says {fault.status}: {told.message or fault}"
+    match _by_code(told, codes) or _by_status(fault.status, told):
+        case "funds":
+            return OutOfFunds(says)
+        case "key":
+            return Unauthorized(f"{says}; the key is read from {key or 'api_key'}")
+        case "rate":
+            return RateLimited(
+                says,
+                retry_after_s=retry_after(fault.headers, fault.told),
+                allowances=tuple(allowances(fault.headers)),
+            )
+        case "timeout":
+            return ModelTimeout(says, phase="first_byte")
+        case "busy":
+            return ModelUnavailable(says)
+        case "too_long":
+            return _too_long(told)
+        case "content":
+            return ContentRefused(says)
+        case "model":
+            return ModelMissing(f"{says}; the model asked for is {model!r}")
+        case "prompt":
+            return BadPrompt(says)
+
+
+def _by_code(told: "_Told", codes: Mapping[str, Trouble]) -> Trouble | None:
+    """What the vendor's own code means; some put it in the message, as in "balance (1008)"."""
+    given = (*told.code.split(), *CODE_IN_MESSAGE.findall(told.message))
+    return next((codes[code] for code in given if code in codes), None)
+
+
+def _by_status(status: int, told: "_Told") -> Trouble:
     about = f"{told.code} {told.message}"
     if status == 402 or NO_FUNDS.search(about):
-        return OutOfFunds(says)
-    if status in (401, 403) and not CONTENT.search(told.code):
-        return Unauthorized(f"{says}; the key is read from {key or 'api_key'}")
+        return "funds"
+    if status == 401 or (status == 403 and not CONTENT.search(about)):
+        return "key"
     if status == 429:
-        return RateLimited(
-            says,
-            retry_after_s=retry_after(fault.headers, fault.told),
-            allowances=tuple(allowances(fault.headers)),
-        )
+        return "rate"
     if status in (408, 504):
-        return ModelTimeout(says, phase="first_byte")
-    if status >= 500 or told.code in ("overloaded_error", "api_error"):
-        return ModelUnavailable(says)
+        return "timeout"
+    if status >= 500:
+        return "busy"
     if TOO_LONG.search(about):
-        return _too_long(told)
+        return "too_long"
     if CONTENT.search(about):
-        return ContentRefused(says)
+        return "content"
     if status == 404 or NO_MODEL.search(about):
-        return ModelMissing(f"{says}; the model asked for is {model!r}")
-    return BadPrompt(says)
+        return "model"
+    return "prompt"
 
 
 def within(payload: Any) -> Fault | None:
@@ -103,7 +139,7 @@ def within(payload: Any) -> Fault | None:
     told = payload.get("error")
     base = payload.get("base_resp") or {}
     if not told and base.get("status_code"):
-        status = BASE_RESP.get(base["status_code"], 500)
+        status = base["status_code"]
     elif told or payload.get("type") == "error":
         status = _status(told if isinstance(told, Mapping) else {})
     else:
@@ -128,13 +164,12 @@ KINDS = {
     "not_found": 404,
     "billing": 402,
     "timeout": 504,
+    "too_large": 413,
     "invalid": 400,
     "exceed_context_size": 400,
     "context_length": 400,
     "content_filter": 400,
 }
-BASE_RESP = {1002: 429, 1004: 401, 1008: 402, 1026: 400, 1027: 400, 1039: 400, 2013: 400}
-"""MiniMax's codes: rate, key, balance, content in and out, prompt too long, parameters."""
 
 
 class _Told:
@@ -157,106 +192,27 @@ class _Told:
         if not isinstance(inner, Mapping):
             return cls(str(inner or "")[:500], "", (None, None))
         message = inner.get("message") or inner.get("status_msg") or inner.get("msg") or ""
-        codes = (inner.get(name) for name in ("type", "code", "status", "status_code"))
+        codes = [inner.get(name) for name in ("type", "code", "status", "status_code")]
+        codes += _reasons(inner.get("details"))
         size = inner.get("n_prompt_tokens"), inner.get("n_ctx")
         return cls(str(message)[:500], " ".join(str(c) for c in codes if c), size)
+
+
+def _reasons(details: Any) -> list[Any]:
+    """What Google calls an error where its own code is too general."""
+    parts = details if isinstance(details, list) else []
+    return [part.get("reason") for part in parts if isinstance(part, Mapping)]
 
 
 def _too_long(told: _Told) -> PromptTooLong:
     """With the two numbers that most vendors name: the larger is the prompt's."""
     tokens, window = told.numbers
-    if tokens is None:
+    if tokens is None and (over := OVER.search(told.message)):
+        tokens, window = int(over[1]) + int(over[2] or 0), int(over[3])
+    elif tokens is None:
         found = sorted({int(n.replace(",", "")) for n in NUMBER.findall(told.message)})
         if len(found) >= 2:
             window, tokens = found[0], found[-1]
+        if tokens and (limit := LIMIT.search(told.message)):
+            window = int(limit[1])
     return PromptTooLong(tokens=tokens, window=window)
-
-
-def retry_after(headers: Mapping[str, str], told: Any = None) -> float | None:
-    """Seconds to wait, as a header or Google's RetryInfo says; None where nobody says."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value and (seconds := _number(value)) is not None:
-            return min(max(seconds * unit, 0.0), MOST_WAIT_S)
-    if value := headers.get("retry-after"):
-        return _until(value, headers.get("date"))
-    found = re.search(r"'retryDelay': '([^']+)'", str(told)) if told else None
-    return _span(found[1]) if found else None
-
-
-def allowances(headers: Mapping[str, str]) -> Iterator[Allowance]:
-    """The limits that the reply's headers tell, in OpenAI's or in Anthropic's spelling."""
-    told: dict[str, dict[str, str]] = {}
-    for name, value in headers.items():
-        if found := RATE_HEADER.fullmatch(name.lower()):
-            part = found["part"] or found["last"]
-            told.setdefault((found["what"] or found["first"]).replace("-", "_"), {})[part] = value
-    for what, parts in told.items():
-        kind = WHAT.get(what)
-        if kind is not None:
-            yield Allowance(
-                what=kind,
-                limit=_whole(parts.get("limit")),
-                remaining=_whole(parts.get("remaining")),
-                reset_s=_reset(parts.get("reset"), headers.get("date")),
-            )
-
-
-What = Literal["requests", "tokens", "prompt_tokens", "completion_tokens"]
-WHAT: dict[str, What] = {
-    "requests": "requests",
-    "tokens": "tokens",
-    "input_tokens": "prompt_tokens",
-    "output_tokens": "completion_tokens",
-}
-RATE_HEADER = re.compile(
-    r"x-ratelimit-(?P<part>limit|remaining|reset)-(?P<what>requests|tokens)"
-    r"|anthropic-ratelimit-(?P<first>requests|tokens|input-tokens|output-tokens)"
-    r"-(?P<last>limit|remaining|reset)"
-)
-
-
-def _reset(value: str | None, now: str | None) -> float | None:
-    """A span ("6m0s", "1.5") or a moment (RFC 3339), in seconds from now."""
-    if value is None:
-        return None
-    seconds = _number(value)
-    if seconds is None:
-        seconds = _span(value) if SPAN.match(value) else _until(value, now)
-    return None if seconds is None else max(seconds, 0.0)
-
-
-def _span(value: str) -> float | None:
-    parts = SPAN.findall(value)
-    return sum(float(n) * SECONDS[unit] for n, unit in parts) if parts else None
-
-
-def _until(value: str, now: str | None) -> float | None:
-    """From the reply's own date, so that this machine's clock does not matter."""
-    try:
-        end = _moment(value)
-        begin = _moment(now) if now else datetime.now(UTC)
-    except ValueError:
-        return None
-    return min(max((end - begin).total_seconds(), 0.0), MOST_WAIT_S)
-
-
-def _moment(value: str) -> datetime:
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        when = datetime.fromisoformat(value)
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _whole(value: str | None) -> int | None:
-    number = None if value is None else _number(value)
-    return None if number is None else int(number)

@@ -15,7 +15,7 @@ from ...subsystems.llm.driver import (
 )
 from .._http import Fault
 from ._fault import within
-from ._remote import Piece
+from ._reply import Piece
 from ._think import ThinkTags
 
 FINISHES: dict[str, Finish] = {
@@ -65,6 +65,10 @@ class Reply:
         return "".join(self._said["reasoning"])
 
     @property
+    def generated(self) -> str:
+        return self.text + "".join(call.arguments for call in self._calls)
+
+    @property
     def is_whole(self) -> bool:
         return self._finish is not None
 
@@ -106,8 +110,8 @@ class Reply:
         )
 
     def _pieces(self, delta: Mapping[str, Any]) -> Iterator[Piece]:
-        thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(thought, str):
+        thought = delta.get("reasoning_content") or delta.get("reasoning") or _details(delta)
+        if isinstance(thought, str) and thought:
             yield thought, "reasoning"
         content = delta.get("content")
         if content:
@@ -216,6 +220,11 @@ class _Call:
         if not isinstance(arguments, dict) or not self._name:
             raise ValueError("no object")
         return ToolCall(id=self.id or number, name=self._name, arguments=arguments)
+
+
+def _details(delta: Mapping[str, Any]) -> str:
+    """Reasoning of a vendor that streams it in parts and nowhere else, as MiniMax may."""
+    return "".join(part.get("text") or "" for part in delta.get("reasoning_details") or ())
 
 
 def _at(told: Mapping[str, Any], path: str) -> int:

@@ -4,74 +4,42 @@ A wire's driver derives from `Remote` and says what is peculiar to its wire: the
 request's body, and how a reply is put together from what is streamed.
 """
 
-import difflib
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal
 
 from pydantic import SecretStr
 
 from ...subsystems.llm.driver import (
     Allowance,
-    BadPrompt,
     Capabilities,
     ChatMessage,
     Complete,
     Completion,
     CutReply,
-    DeltaKind,
     Emit,
     JsonObject,
     Meter,
     ModelCard,
     ModelError,
-    ModelMissing,
     ModelUnavailable,
     Price,
     ToolSpec,
-    Unauthorized,
     Usage,
     Vendor,
-    VendorModel,
     Wire,
 )
 from .. import _vendors
 from .._http import Fault, Http, Patience
 from .._stream import Framing
+from ._account import Account, find_row
+from ._check import check_held, check_sampling
+from ._counting import Counter, Counting, counted
 from ._estimate import Estimator
-from ._fault import allowances, translated
-
-Piece = tuple[str, DeltaKind]
-
-DEFAULT_WINDOW = 8192
-"""Of a model that no table knows, on a server of one's own."""
-
-
-class Reply(Protocol):
-    """A reply as it comes in. `usage` is what the provider has reported so far.
-
-    `is_whole`: its end was said. `is_over`: nothing more can follow.
-    """
-
-    usage: Usage | None
-
-    @property
-    def is_whole(self) -> bool: ...
-    @property
-    def is_over(self) -> bool: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def reasoning(self) -> str: ...
-
-    def take(self, payload: Any) -> Iterable[Piece]:
-        """The pieces in this payload, in order. Raises Fault for an error in it."""
-        ...
-
-    def completion(self, model: str) -> Completion:
-        """The reply, when it is whole."""
-        ...
+from ._fault import translated
+from ._meter import Bill
+from ._prices import genai_price
+from ._rates import allowances
+from ._reply import Reply
 
 
 @dataclass(kw_only=True)
@@ -81,8 +49,10 @@ class Remote:
     `vendor` names a row of the table (`aosk models list`), which fills in what is left out:
     the base URL, the key's variable, the window in tokens, the price. `region` picks another
     base URL of the row. `slots`: how many calls the provider takes at once. Seconds are for
-    connecting, for the first byte of a reply, and between two bytes of it. `extra` goes into
-    every request's body as it stands. `proxy` is a URL; without it the environment's is used.
+    connecting, for the first byte of a reply, and between two bytes of it. `counting` says who
+    counts prompts: "auto" asks the provider only near the window. `extra` goes into every
+    request's body as it stands. `price` is one's own, or "genai-prices" for what that library
+    says as the driver is made. `proxy` is a URL; without it the environment's is used.
     """
 
     model: str
@@ -94,7 +64,8 @@ class Remote:
     max_tokens: int | None = None
     temperature: float | None = None
     slots: int = 32
-    price: Price | None = None
+    price: Price | Literal["genai-prices"] | None = None
+    counting: Counting = "auto"
     extra: JsonObject = field(default_factory=dict)
     connect_s: float = 10
     first_byte_s: float = 300
@@ -114,10 +85,25 @@ class Remote:
                 raise ValueError(f"{name} must be more than 0")
         if self.temperature is not None and self.temperature < 0:
             raise ValueError("temperature must be 0 (greedy) or more")
-        self._row = _row(self.vendor or self.home, self.wire)
+        self._row = find_row(self.vendor or self.home, self.wire)
         self._endpoint = self._row.endpoints[self.wire]
-        self._model = self._known()
-        self._estimator = Estimator(self.model)
+        self._account = Account(
+            row=self._row,
+            endpoint=self._endpoint,
+            region=self.region,
+            base_url=self.base_url,
+            api_key=self.api_key,
+        )
+        self._model = self._account.model(self.model, window=self.context_window)
+        self._price = self._priced()
+        self._estimator = Estimator(self.model, reasoning_back=self._endpoint.reasoning_back)
+        self._counter = Counter(
+            self.counting,
+            path=self._endpoint.count_path,
+            window=self.context_window or self._model.context_window,
+            title=self._row.title,
+        )
+        self._can = self._able()
         self._told: Any = {}
 
     @classmethod
@@ -129,8 +115,8 @@ class Remote:
         """Open the client; nothing is asked yet. Raises Unauthorized, NoApi."""
         try:
             self._http = Http(
-                self._url(),
-                headers={**self._endpoint.headers, **self._headers(self._key())},
+                self._account.url,
+                headers={**self._endpoint.headers, **self._headers(self._account.key)},
                 patience=Patience(
                     connect_s=self.connect_s, first_byte_s=self.first_byte_s, idle_s=self.idle_s
                 ),
@@ -156,8 +142,8 @@ class Remote:
             context_window=self.context_window or known.context_window,
             max_output=known.max_output,
             slots=self.slots,
-            can=known.can,
-            price=self.price or known.price,
+            can=self._can,
+            price=self._price,
             note=f"Retired: {known.retired}" if known.retired else known.note,
         )
 
@@ -167,7 +153,7 @@ class Remote:
         body = self._body(ask)
         reply, bill = self._reply(ask), Bill(meter)
         try:
-            async with self._running().stream(self.path, body, self.framing) as payloads:
+            async with self._running().stream(self._path(), body, self.framing) as payloads:
                 self._told = payloads.headers
                 async for payload in payloads:
                     for text, kind in reply.take(payload):
@@ -183,13 +169,24 @@ class Remote:
         except Fault as fault:
             raise self._translated(fault, reply) from fault
         finally:
-            if reply.usage is None and (reply.text or reply.reasoning):
-                bill.settle(self._estimated(ask, reply))
+            if reply.usage or reply.generated or reply.reasoning:
+                bill.settle(self._used(ask, reply))
         return self._learned(ask, reply)
 
     async def count(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
-        """Tokens of the prompt, estimated with a reserve."""
-        return self._estimator.at_most(self._estimator.prompt(messages, tools))
+        """Tokens of the prompt, by the provider's own count or estimated with a reserve."""
+        most = self._estimator.prompt(messages, tools).at_most
+        if not messages or not self._counter.asks(most):
+            return most
+        body = self._prompt(Complete(messages=messages, tools=tools))
+        try:
+            tokens = counted(await self._running().ask("POST", self._counter.path, body))
+        except Fault as fault:
+            if self._counter.forgives(fault):
+                return most
+            raise self._translated(fault) from fault
+        self._estimator.learn(messages, tools, tokens)
+        return tokens
 
     def allowances(self) -> tuple[Allowance, ...]:
         """What the headers of the last reply said."""
@@ -197,7 +194,14 @@ class Remote:
 
     # What is peculiar to a wire
 
+    def _path(self) -> str:
+        return self.path
+
     def _headers(self, key: str) -> dict[str, str]:
+        raise NotImplementedError
+
+    def _prompt(self, ask: Complete) -> JsonObject:
+        """The part of the body that is counted."""
         raise NotImplementedError
 
     def _body(self, ask: Complete) -> JsonObject:
@@ -210,27 +214,15 @@ class Remote:
 
     def _check(self, ask: Complete) -> None:
         """Refuse what cannot work before money is spent. Raises BadPrompt."""
-        can, sampling = self._model.can, ask.sampling
-        if ask.tools and ask.json_schema is not None:
-            raise BadPrompt("tools and json_schema exclude each other: leave one out")
-        if ask.tools and not can.tools:
-            raise BadPrompt(
-                f"{self.model} cannot call tools: leave them out, or take another model"
-            )
-        if ask.json_schema is not None and not can.json_schema:
-            raise BadPrompt(f"{self.model} cannot be held to a JSON schema: leave it out")
-        if ask.json_schema is not None and ask.sampling.stop:
-            raise BadPrompt("a stop text would cut the JSON: leave `stop` or `json_schema` out")
-        most = self._model.max_output
-        if most is not None and (sampling.max_tokens or 0) > most:
-            raise BadPrompt(
-                f"max_tokens is {sampling.max_tokens}; {self.model} writes at most {most}"
-            )
-        if (heat := sampling.temperature or self.temperature or 0) > self._endpoint.max_temperature:
-            raise BadPrompt(
-                f"temperature is {heat}; {self._row.title} takes at most "
-                f"{self._endpoint.max_temperature}"
-            )
+        check_held(ask, self.model, self._can)
+        title, temperature = self._row.title, self.temperature
+        known, at = self._model, self._endpoint
+        check_sampling(ask, self.model, known, at, title=title, temperature=temperature)
+
+    def _priced(self) -> Price | None:
+        if self.price == "genai-prices":
+            return genai_price(self._row.name, self.region, self.model)
+        return self.price or self._account.price(self._model)
 
     def _running(self) -> Http:
         if self._http is None:
@@ -238,104 +230,43 @@ class Remote:
         return self._http
 
     def _translated(self, fault: Fault, reply: Reply | None = None) -> ModelError:
-        error = translated(fault, title=self._row.title, key=self._row.key, model=self.model)
+        error = translated(
+            fault,
+            title=self._row.title,
+            key=self._account.key_name,
+            model=self.model,
+            codes=self._row.errors,
+        )
         if isinstance(error, CutReply) and reply is not None:
             error.text = reply.text
         return error
 
-    def _estimated(self, ask: Complete, reply: Reply) -> Usage:
-        """What a call used that was cut before the provider said it."""
-        count = self._estimator
-        thought = count.text(reply.reasoning) if reply.reasoning else 0
-        return Usage(
-            prompt=count.prompt(ask.messages, ask.tools),
-            completion=thought + (count.text(reply.text) if reply.text else 0),
-            reasoning=thought,
-            estimated=True,
+    def _used(self, ask: Complete, reply: Reply) -> Usage:
+        """What a call used: as the provider said, estimated where it was cut before it did."""
+        told, count = reply.usage or Usage(prompt=0, completion=0), self._estimator
+        if told.prompt and reply.is_whole and (told.completion or not reply.generated):
+            return told
+        thought = max(count.text(reply.reasoning).tokens, 1) if reply.reasoning else 0
+        seen = thought + (max(count.text(reply.generated).tokens, 1) if reply.generated else 0)
+        said = told.completion if reply.is_whole else 0
+        return told.model_copy(
+            update={
+                "prompt": told.prompt or count.prompt(ask.messages, ask.tools).tokens,
+                "completion": said or max(told.completion, seen),
+                "reasoning": told.reasoning or thought,
+                "estimated": True,
+            }
         )
 
     def _learned(self, ask: Complete, reply: Reply) -> Completion:
         completion = reply.completion(self.model)
-        if reply.usage is None:
-            return completion.model_copy(update={"usage": self._estimated(ask, reply)})
-        self._estimator.learn(ask.messages, ask.tools, reply.usage.prompt)
-        return completion
+        used = self._used(ask, reply)
+        if not used.estimated:
+            self._estimator.learn(ask.messages, ask.tools, used.prompt)
+        return completion.model_copy(update={"usage": used})
 
-    def _url(self) -> str:
-        if self.base_url:
-            return self.base_url
-        if self.region is None:
-            return self._endpoint.base_url
-        if self.region not in self._endpoint.regions:
-            known = ", ".join(self._endpoint.regions) or "none"
-            raise ModelMissing(f"{self._row.title} has no region {self.region!r}; it has: {known}")
-        return self._endpoint.regions[self.region]
-
-    def _key(self) -> str:
-        """The API key, or "" where none is needed. Raises Unauthorized."""
-        name = self._row.key
-        key = self.api_key.get_secret_value() if self.api_key else os.environ.get(name, "")
-        if not key and name and self.base_url is None:
-            raise Unauthorized(
-                f"{self._row.title} needs an API key: set the environment variable {name}, "
-                f'or write api_key = {{ env = "NAME" }}'
-            )
-        if not key.isascii() or not key.isprintable():
-            raise Unauthorized(f"the API key in {name or 'api_key'} has characters no key has")
-        return key
-
-    def _known(self) -> VendorModel:
-        """The table's entry for this model. Raises ModelMissing."""
-        found = _vendors.find_model(self._row, self.model)
-        if found is not None:
-            return found
-        if not (self._row.open or self.base_url or self.context_window):
-            near = difflib.get_close_matches(self.model, [m.name for m in self._row.models], 3, 0.3)
-            raise ModelMissing(
-                f"{self._row.title} has no model {self.model!r} in the table; "
-                f"near: {', '.join(near) or 'none'}. If it is newer, set context_window"
-            )
-        able = Capabilities(tools=True, parallel_tools=True, json_schema=True, counting="estimated")
-        return VendorModel(
-            name=self.model, context_window=self.context_window or DEFAULT_WINDOW, can=able
-        )
-
-
-class Bill:
-    """Keeps a call's meter at what was used so far."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._settled = Usage(prompt=0, completion=0)
-
-    def settle(self, used: Usage) -> None:
-        """This much was used, all in all."""
-        before, self._settled = self._settled, used
-        if used is before:
-            return
-        for name, value in METERED:
-            if change := getattr(used, value) - getattr(before, value):
-                self._meter.add(name, change)
-
-
-METERED = (
-    ("llm.prompt_tokens", "prompt"),
-    ("llm.cached_tokens", "cached"),
-    ("llm.completion_tokens", "completion"),
-    ("llm.cache_written_tokens", "cache_written"),
-    ("llm.reasoning_tokens", "reasoning"),
-)
-
-
-def _row(name: str, wire: Wire) -> Vendor:
-    rows = _vendors.table()
-    if name not in rows:
-        near = difflib.get_close_matches(name, rows, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no vendor {name!r}; {hint}known: {', '.join(sorted(rows))}")
-    row = rows[name]
-    if wire not in row.endpoints:
-        raise ValueError(
-            f"{row.title} does not speak {wire!r}; use driver = {next(iter(row.endpoints))!r}"
-        )
-    return row
+    def _able(self) -> Capabilities:
+        """What the model can do over this wire."""
+        can = self._model.can
+        is_held = can.json_schema and self._endpoint.schema_as != "none"
+        return can.model_copy(update={"json_schema": is_held, "counting": self._counter.card})

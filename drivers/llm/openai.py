@@ -52,6 +52,8 @@ class OpenAI(Remote):
             body["stream_options"] = {"include_usage": True}
         if ask.json_schema is not None:
             self._hold(body, ask.json_schema)
+        if ask.tools:
+            body |= self._model.with_tools
         return body | self._sampled(ask) | at.extra | self._model.extra | self.extra
 
     def _prompt(self, ask: Complete) -> JsonObject:

@@ -3,29 +3,27 @@
 import os
 from collections.abc import Iterator
 
-from ...kernel.config import Config, installed
-
-PROVIDERS = {
-    "ANTHROPIC_API_KEY": "anthropic",
-    "DEEPSEEK_API_KEY": "openai",
-    "OPENAI_API_KEY": "openai",
-}
-"""Which driver would speak with the key's owner."""
+from ...kernel.config import Config
+from ...subsystems.llm.driver import Vendor
+from . import vendors
 
 
 def hints(config: Config) -> Iterator[str]:
-    """For each key that is set, the `--model` that uses it, or why there is none."""
-    drivers = installed("aoskernel.drivers.llm")
-    for key, driver in PROVIDERS.items():
-        if key not in os.environ:
-            continue
-        users = [name for name, keys in config.services.items() if {"env": key} in keys.values()]
-        if users:
-            yield f"{key} is set, and `--model {users[0]}` would use it."
-        elif driver in drivers:
-            yield (
-                f'{key} is set; no configured model uses it: add a service "llm.NAME" with '
-                f'driver = "{driver}" and api_key = {{ env = "{key}" }}, then `--model llm.NAME`.'
-            )
-        else:
-            yield f"{key} is set; nothing uses it: no driver {driver!r} is installed."
+    """For each vendor whose key is set, the `--model` that uses it."""
+    for row in vendors.known().values():
+        if row.key and os.environ.get(row.key):
+            yield _hint(row, config)
+
+
+def _hint(row: Vendor, config: Config) -> str:
+    users = [name for name, keys in config.services.items() if _uses(keys, row)]
+    if users:
+        return f"{row.key} is set, and `--model {users[0]}` would use it."
+    current = next((model.name for model in row.models if not model.retired), f"{row.name}:MODEL")
+    return f"{row.key} is set, and `--model {current}` would use it, at {row.title}."
+
+
+def _uses(keys: dict[str, object], row: Vendor) -> bool:
+    if "api_key" in keys:
+        return keys["api_key"] == {"env": row.key}
+    return keys.get("vendor") == row.name

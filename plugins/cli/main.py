@@ -59,7 +59,11 @@ def run(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A configured address, a .gguf file or a known name."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A configured address, a .gguf file, a known name or a vendor's model.",
+        ),
     ] = None,
     config: ConfigFile = None,
     json: JsonLines = False,
@@ -68,7 +72,8 @@ def run(
     """Run an agent on a task and show what it does.
 
     With --file the order is fixed: read the files, then think. Without, the model may choose
-    tools. Keys in the environment are never used unless the configuration names them.
+    tools. A key in the environment is used only for a model of its vendor that is named, here
+    or in the configuration.
     """
     from . import session
 
@@ -76,11 +81,21 @@ def run(
 
 
 @model_commands.command("list")
-def list_models(config: ConfigFile = None, json: Json = False, debug: Debug = False) -> None:
-    """The configured models, and the model files known by name."""
+def list_models(
+    vendor: Annotated[
+        str | None, typer.Option("--vendor", help="The models of this vendor, with prices.")
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The configured models, the model files known by name, and the vendors; or one vendor's."""
     from . import models
 
-    models.show(config, as_json=json)
+    if vendor is None:
+        models.show(config, as_json=json)
+    else:
+        models.show_vendor(vendor, as_json=json)
 
 
 @model_commands.command()
@@ -96,6 +111,28 @@ def fetch(
     from . import models
 
     models.fetch(name, source, as_json=json)
+
+
+@model_commands.command("check")
+def check_model(
+    address: Annotated[
+        str | None, typer.Argument(help="A configured model; the one that answers if omitted.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Only the checks with this in their name.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="The calls may cost money.")] = False,
+    config: ConfigFile = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check that a model's driver does what every model driver must.
+
+    Asks before it spends money. Ends with 1 if a check failed.
+    """
+    from . import conformance
+
+    conformance.check(address, config, allowed=yes, only=only, as_json=json)
 
 
 @config_commands.command()
@@ -154,7 +191,9 @@ def _run(argv: list[str], *, as_json: bool, debug: bool) -> int:
     interrupted = Stop("interrupted; the kernel has stopped", ExitCode.INTERRUPTED)
     try:
         code = app(argv, prog_name="aosk", standalone_mode=False)
-        return ExitCode.OK if not code else _end(interrupted, as_json=as_json)
+        if code in (None, ExitCode.OK, ExitCode.FAILED):  # what failed has been told
+            return ExitCode.FAILED if code else ExitCode.OK
+        return _end(interrupted, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):  # Typer makes one a code, or the other, by version
         return _end(interrupted, as_json=as_json)
     except UsageError as error:

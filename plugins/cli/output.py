@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,14 +30,25 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(file=stream, width=None if stream.isatty() else PIPED, highlight=False)
 
 
+def facts(rows: Iterable[tuple[str, str]]) -> None:
+    """Lines on stdout, each with what it is about; words are wrapped, URLs never are."""
+    rows = list(rows)
+    margin = max(len(about) for about, _ in rows) + 2
+    for about, text in rows:
+        width = max(console().width - margin, 20)
+        wrapped = wrap(text, width, break_long_words=False, break_on_hyphens=False)
+        for number, line in enumerate(wrapped):
+            print(f"{'' if number else about:<{margin}}{line}")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout; long cells are folded, none is cut."""
+    """A table on stdout; long cells are folded, none is cut, and the names stay whole."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        shown.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         shown.add_row(*map(Text, row))
     console().print(shown)

@@ -75,7 +75,7 @@ class _Session:
         """Where the model may be too small for the order, say so, and what else there is."""
         order = self._order
         free, chinese = not order.files, bool(CHINESE.search(order.task))
-        if card.note and (chinese or (free and not card.can.tools)):
+        if card.note and not card.vendor and (chinese or (free and not card.can.tools)):
             for line in self._advice(card, free=free, chinese=chinese):
                 output.tell(line)
 

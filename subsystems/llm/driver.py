@@ -6,9 +6,7 @@ the ones below, `from` the original, and never answers in the model's place.
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Literal, Protocol
-
-from pydantic import Field
+from typing import Protocol
 
 from ...kernel.errors import KernelError
 from ...kernel.message import Meter, Value
@@ -28,6 +26,7 @@ from .messages import (
     ToolSpec,
     Usage,
 )
+from .vendors import Catalogue, Endpoint, Trouble, Vendor, VendorModel, Wire
 
 __all__ = [
     "LLM",
@@ -61,6 +60,7 @@ __all__ = [
     "Sampling",
     "ToolCall",
     "ToolSpec",
+    "Trouble",
     "Unauthorized",
     "Usage",
     "Vendor",
@@ -234,85 +234,4 @@ class Fetchable(Protocol):
 
         Raises ModelMissing when it cannot be had or the checksum differs; nothing stays then.
         """
-        ...
-
-
-Wire = Literal["openai", "anthropic", "ollama"]
-"""A protocol between a client and a model's server; each has one driver, of the same name."""
-
-
-class VendorModel(Value):
-    """A model, or a family of them, that a vendor serves. Sizes in tokens.
-
-    `name` may end in `*`. `retired` says since when it is gone and what took its place.
-    """
-
-    name: str
-    context_window: int = Field(gt=0)
-    max_output: int | None = Field(default=None, gt=0)
-    can: Capabilities = Capabilities()
-    price: Price | None = None
-    fixed_sampling: bool = False
-    """It refuses a temperature and a top_p of one's own."""
-    extra: JsonObject = {}
-    """What the request's body needs besides, for this model."""
-    retired: str = ""
-    note: str = ""
-
-
-class Endpoint(Value):
-    """How a vendor speaks one wire: where, and what is peculiar to it."""
-
-    base_url: str
-    regions: dict[str, str] = {}
-    """Other base URLs by region, e.g. {"mainland": ..., "international": ...}."""
-    cached_tokens: str = ""
-    """Where in `usage` the cached tokens stand: "prompt_tokens_details.cached_tokens"."""
-    reasoning_tokens: str = ""
-    reasoning: str = ""
-    """The field of a message or delta that holds the reasoning text."""
-    reasoning_back: Literal["never", "with_tools", "always"] = "never"
-    """Whether past reasoning must be sent again: never, with replies that call tools, always."""
-    echo: tuple[str, ...] = ()
-    """Fields of a reply's message that must be sent again as they were."""
-    max_tokens: str = "max_tokens"
-    """What the limit of the reply's tokens is called."""
-    stream_usage: bool = True
-    """Usage comes in a stream when `stream_options.include_usage` asks for it."""
-    schema_as: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How a JSON schema is asked for; as `json_object` it stands in the prompt."""
-    think_tags: bool = False
-    """Reasoning stands in the text, between <think> and </think>."""
-    max_temperature: float = 2
-    count_path: str = ""
-    """Where prompts can be counted."""
-    extra: JsonObject = {}
-    """What every request's body needs besides."""
-    headers: dict[str, str] = {}
-
-
-class Vendor(Value):
-    """A row of the table: who serves models over which wires, as found out on `checked`.
-
-    `key` is the environment variable of the API key, empty where none is needed. `open`: any
-    model's name goes, such as on one's own server; `models` are then examples.
-    """
-
-    name: str
-    title: str
-    key: str = ""
-    open: bool = False
-    endpoints: dict[Wire, Endpoint] = Field(min_length=1)
-    models: tuple[VendorModel, ...] = ()
-    checked: str
-    source: tuple[str, ...]
-    note: str = ""
-
-
-class Catalogue(Protocol):
-    """A driver class that knows vendors (`aosk models list`)."""
-
-    @classmethod
-    def vendors(cls) -> tuple[Vendor, ...]:
-        """The vendors that speak this driver's wire."""
         ...

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from aoskernel.kernel import Config
 from aoskernel.plugins.cli.exits import ExitCode
-from aoskernel.plugins.cli.keys import hints
 
 from .conftest import CONFIG, NOTES, Aosk
 
@@ -194,17 +192,6 @@ def test_a_key_in_the_environment_is_never_used(
     assert told.lines[-1]["model"] == "scripted:default"
     assert "sk-secret" not in told.out + told.err
     assert "DEEPSEEK_API_KEY is set" in told.err
-
-
-def test_a_hint_is_a_line_that_works_or_says_why_there_is_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    table = {"driver": "openai", "api_key": {"env": "OPENAI_API_KEY"}}
-    configured = Config.model_validate({"services": {"llm.big": table}})
-    assert list(hints(configured)) == ["OPENAI_API_KEY is set, and `--model llm.big` would use it."]
-    (hint,) = hints(Config())
-    assert "nothing uses it" in hint or 'driver = "openai"' in hint
 
 
 # How it ends
