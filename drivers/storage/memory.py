@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from ...subsystems.storage import driver as d
+from ._memories import Memories
 
 _Row = tuple[str, str, Any, int, bool, bool, str]
 """Of the log: kind, fingerprint, effect, attempts, settled, failed, body."""
@@ -24,6 +25,7 @@ class _Process:
     """All that is kept of one process."""
 
     epoch: int = 0
+    owned: bool = False
     record: tuple[Any, ...] = ()
     log: dict[str, _Row] | None = None
     pages: list[tuple[Any, ...]] | None = None
@@ -36,36 +38,66 @@ class MemoryStorage:
 
     _processes: dict[d.Pid, _Process] = field(default_factory=dict, init=False)
     _keys: dict[str, d.Pid] = field(default_factory=dict, init=False)
-    _memories: list[d.Memory] = field(default_factory=list, init=False)
+    _memories: Memories = field(default_factory=Memories, init=False)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
     _pids: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
 
     async def start(self) -> None:
         """Nothing to acquire."""
 
+    async def run(self) -> None:
+        """Nothing goes on beside the calls."""
+
     async def stop(self) -> None:
-        """Nothing to release; what was kept stays as long as this object."""
+        """What was kept stays as long as this object, for the next owner."""
+        for process in self._processes.values():
+            process.owned = False
 
     async def new_pid(self) -> d.Pid:
         return d.Pid(next(self._pids))
 
     async def commit(self, commit: d.Commit) -> None:
-        process = self._processes.get(commit.pid)
-        if process is not None and commit.epoch < process.epoch:
+        process = self._processes.setdefault(commit.pid, _Process())
+        if commit.epoch != process.epoch:
             raise d.Fenced(
                 f"process {commit.pid} belongs to epoch {process.epoch}, this was {commit.epoch}"
             )
-        if process is None:
-            process = self._processes[commit.pid] = _Process()
-        process.epoch = commit.epoch
+        self._check_keys(commit)
         for write in commit.writes:
             _WRITERS[type(write)](self, commit.pid, process, write)
 
+    def _check_keys(self, commit: d.Commit) -> None:
+        for write in commit.writes:
+            if isinstance(write, d.AddProcess) and write.record.key in self._keys:
+                raise d.KeyTaken(f"there is a process with the key {write.record.key!r}")
+
+    async def claim(self, claim: d.ClaimProcesses) -> tuple[d.ProcessRecord, ...]:
+        pids = list(self._processes) if claim.pid is None else [claim.pid]
+        claimed = [record for pid in pids if (record := self._claim(pid, claim)) is not None]
+        return tuple(claimed[: claim.limit])
+
+    def _claim(self, pid: d.Pid, claim: d.ClaimProcesses) -> d.ProcessRecord | None:
+        process = self._of(pid)
+        if process.owned or not process.record:
+            return None
+        record = _record(process.record)
+        is_ours = claim.programs is None or (record.program, record.version) in claim.programs
+        if record.state not in claim.states or not is_ours:
+            return None
+        process.epoch, process.owned = process.epoch + 1, True
+        record = replace(record, state="running", epoch=process.epoch)
+        process.record = _RECORD(record)
+        return record
+
+    def _bear(self, pid: d.Pid, process: _Process, write: d.AddProcess) -> None:
+        born = self._processes.setdefault(write.record.pid, _Process())
+        born.record, born.owned = _RECORD(write.record), True
+        if write.record.key is not None:
+            self._keys[write.record.key] = write.record.pid
+
     def _save(self, pid: d.Pid, process: _Process, write: d.SaveProcess) -> None:
-        record = write.record
-        self._processes.setdefault(record.pid, _Process()).record = _RECORD(record)
-        if record.key is not None:
-            self._keys[record.key] = record.pid
+        saved = self._processes[write.record.pid]
+        saved.record, saved.owned = _RECORD(write.record), write.record.state == "running"
 
     def _intend(self, pid: d.Pid, process: _Process, write: d.Intend) -> None:
         log = process.log = process.log if process.log is not None else {}
@@ -98,8 +130,10 @@ class MemoryStorage:
             process.letters = process.letters or None
 
     def _remember(self, pid: d.Pid, process: _Process, write: d.AddMemory) -> None:
-        memory = replace(write.memory, number=len(self._memories) + 1)
-        self._memories.append(memory)
+        self._memories.add(write.memory)
+
+    def _embed(self, pid: d.Pid, process: _Process, write: d.AddVector) -> None:
+        self._memories.embed(write)
 
     async def read(self, query: d.Request[Any]) -> Any:
         return _READERS[type(query)](self, query)
@@ -119,8 +153,11 @@ class MemoryStorage:
                 entry=entry,
                 tool_call_id=call,
                 pinned=pinned,
+                number=number,
             )
-            for role, text, entry, call, pinned in (process.pages or [])[query.start :]
+            for number, (role, text, entry, call, pinned) in enumerate(
+                (process.pages or [])[query.after :], query.after + 1
+            )
         )
 
     def _read_letters(self, query: d.ReadLetters) -> tuple[d.Letter, ...]:
@@ -140,16 +177,6 @@ class MemoryStorage:
         )
         found = (r for r in records if _matches(r, query))
         return tuple(itertools.islice(found, query.limit))
-
-    def _find_memories(self, query: d.FindMemories) -> tuple[d.Memory, ...]:
-        terms, tags = set(query.terms), set(query.tags)
-        hits = [
-            (len(terms & set(memory.terms)), memory.number, memory)
-            for memory in self._memories
-            if memory.tenant == query.tenant and tags <= set(memory.tags)
-        ]
-        ranked = sorted((h for h in hits if h[0] or not terms), key=lambda h: (-h[0], -h[1]))
-        return tuple(memory for _, _, memory in ranked[: query.limit])
 
     def _of(self, pid: d.Pid) -> _Process:
         return self._processes.get(pid) or _Process()
@@ -185,6 +212,7 @@ def _matches(record: d.ProcessRecord, query: d.FindProcesses) -> bool:
 
 
 _WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], None]] = {
+    d.AddProcess: MemoryStorage._bear,
     d.SaveProcess: MemoryStorage._save,
     d.Intend: MemoryStorage._intend,
     d.Settle: MemoryStorage._settle,
@@ -192,6 +220,7 @@ _WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], None]] = {
     d.PostLetter: MemoryStorage._post,
     d.TakeLetter: MemoryStorage._take,
     d.AddMemory: MemoryStorage._remember,
+    d.AddVector: MemoryStorage._embed,
 }
 _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLog: MemoryStorage._read_log,
@@ -199,5 +228,7 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLetters: MemoryStorage._read_letters,
     d.ReadProcess: MemoryStorage._read_process,
     d.FindProcesses: MemoryStorage._find_processes,
-    d.FindMemories: MemoryStorage._find_memories,
+    d.FindMemories: lambda storage, query: storage._memories.find(query),
+    d.FindSimilar: lambda storage, query: storage._memories.similar(query),
+    d.FindUnembedded: lambda storage, query: storage._memories.unembedded(query),
 }

@@ -20,6 +20,11 @@ class _Resident:
 
     __slots__ = ("messages", "pages", "tokens")
 
+    @property
+    def last(self) -> int:
+        """The number of the last page, 0 where there is none."""
+        return self.pages[-1].number if self.pages else 0
+
     def __init__(self) -> None:
         self.pages: list[Page] = []
         self.messages: list[ChatMessage] = []
@@ -56,10 +61,8 @@ class Pager(Service, name="pager", needs=[ReadPages, Count, Describe]):
         resident = self._resident[pid] = self._resident.pop(pid, _Resident())
         if len(self._resident) > self._most:
             del self._resident[next(iter(self._resident))]
-        start = len(resident.pages)
-        missing = await self.request(ReadPages(pid=pid, start=start))
-        for position, page in enumerate(missing, start):
-            if position == len(resident.pages):  # else a parallel branch has been faster
+        for page in await self.request(ReadPages(pid=pid, after=resident.last)):
+            if page.number > resident.last:  # else a parallel branch has been faster
                 resident.pages.append(page)
                 resident.messages.append(_decoded(page))
         return resident

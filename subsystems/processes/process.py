@@ -15,13 +15,13 @@ from ..pager.messages import Render
 from ..storage.messages import (
     AddMemory,
     AddPage,
+    AddProcess,
     Memory,
     Page,
     Pid,
     PostLetter,
     ProcessClass,
     ProcessRecord,
-    SaveProcess,
     TakeLetter,
     Write,
 )
@@ -217,7 +217,7 @@ class Process:
     # Memory
 
     async def remember(self, text: str, *, tags: Sequence[str] = ()) -> None:
-        """Keep a text for every process of this tenant, to be found by tag and word."""
+        """Keep a text for every process of this tenant, to be recalled."""
 
         async def work(origin: Origin) -> Outcome:
             write: AddMemory = await self._service.request(
@@ -230,7 +230,9 @@ class Process:
     async def recall(
         self, query: str = "", *, tags: Sequence[str] = (), limit: int = 10
     ) -> tuple[Memory, ...]:
-        """What this tenant's processes remembered; best match of words first."""
+        """What this tenant's processes remembered, by tags and by the words and the meaning of
+        the query; best match first. Raises EmbeddingError.
+        """
 
         async def work(origin: Origin) -> Outcome:
             recall = Recall(tenant=self.tenant, query=query, tags=tuple(tags), limit=limit)
@@ -275,8 +277,9 @@ class Process:
 
         async def work(origin: Origin) -> Outcome:
             record, is_new = await self._service.prepare(request)
-            return record.pid, (SaveProcess(record=record),) if is_new else ()
+            return record.pid, (AddProcess(record=record),) if is_new else ()
 
+        self._service.register(request.program)  # also when the log answers
         said = (what.definition.name, request.state_json, key)
         pid = Pid(await self._said.syscall("spawn", said, work))
         await self._service.resume(pid)

@@ -1,6 +1,7 @@
 """The process table: spawns programs, lets others wait for them, signals them, parks them."""
 
 import asyncio
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -14,11 +15,14 @@ from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
 from ..storage.messages import (
     ENDED,
+    AddProcess,
+    ClaimProcesses,
     Commit,
     Entry,
     FindProcesses,
     Intend,
     Key,
+    KeyTaken,
     Letter,
     NewPid,
     Pid,
@@ -29,6 +33,7 @@ from ..storage.messages import (
     ReadProcess,
     SaveProcess,
     State,
+    StorageUnavailable,
     Write,
 )
 from ..tools.messages import CallTool, FindTools
@@ -68,7 +73,7 @@ class Processes(
     Service,
     name="processes",
     needs_at_start=[
-        *(Commit, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses),
+        *(Commit, ClaimProcesses, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses),
         *(Render, Complete, FindTools, CallTool, Remember, Recall, Ask),
     ],
 ):
@@ -77,7 +82,8 @@ class Processes(
     `mailbox` bounds a process's letters. A process that waits for a letter or for another
     process longer than `park_after_s` leaves memory, and comes back by replay. When the
     kernel ends, whoever is at work may finish within `drain_s`; then processes are suspended
-    where they are, or killed with `detach=False`.
+    where they are, or killed with `detach=False`. Every `adopt_every_s` it takes over the
+    processes of its programs whose kernel has gone.
     """
 
     def __init__(
@@ -86,16 +92,19 @@ class Processes(
         park_after_s: float = 300.0,
         drain_s: float = 10.0,
         detach: bool = True,
+        adopt_every_s: float = 5.0,
     ) -> None:
         self._mailbox, self._park_after_s = mailbox, park_after_s
-        self._drain_s = drain_s
+        self._drain_s, self._adopt_every_s = drain_s, adopt_every_s
         self._last_verdict: State = "parked" if detach else "killed"
         self._live: dict[Pid, Live] = {}
         self._programs: dict[tuple[str, str], Definition[Any]] = {}
+        self._newborn: set[Pid] = set()  # born here, and not yet in memory
         self._exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
         self._waiters: dict[Pid, set[Pid]] = {}
         self._keyed = anyio.Lock()
         self._running = anyio.Event()
+        self._registered = anyio.Event()  # a program has become known
         self.ending = False
 
     async def start(self) -> None:
@@ -105,6 +114,7 @@ class Processes(
         """Own the tasks of all processes. The library's own group: half the memory of anyio's."""
         async with asyncio.TaskGroup() as self._tasks_of_processes:
             self._running.set()
+            self.start_soon(self._adopt, name="adopt")
             try:
                 await self._park_idle()
             finally:
@@ -135,6 +145,27 @@ class Processes(
                 if live.idle_since(limit) and not live.sealed:
                     live.cut("parked", sealed=True)
 
+    async def _adopt(self) -> None:
+        """Take over what nobody runs: at first whatever there is, later what lost its kernel."""
+        known: set[tuple[str, str]] = set()
+        while not self.ending:
+            self._registered = anyio.Event()
+            new = tuple(set(self._programs) - known)
+            known |= set(new)
+            with suppress(StorageUnavailable):  # it may be back the next time
+                await self._claim(ClaimProcesses(programs=new))
+                await self._claim(ClaimProcesses(programs=tuple(known), states=("running",)))
+            with anyio.move_on_after(self._adopt_every_s):
+                await self._registered.wait()
+
+    async def _claim(self, claim: ClaimProcesses) -> None:
+        while claim.programs and not self.ending:
+            claimed = await self.request(claim)
+            for record in claimed:
+                await self._enter(record, fresh=False)
+            if len(claimed) < claim.limit:
+                return
+
     async def stop(self) -> None:
         self.ending = True
         for live in self._live.values():
@@ -148,12 +179,15 @@ class Processes(
         async with self._keyed if request.key is not None else _FREE:
             record, is_new = await self.prepare(request)
             if is_new:
-                await self.commit(record, SaveProcess(record=record))
+                try:
+                    await self.commit(record, AddProcess(record=record))
+                except KeyTaken:  # by another kernel, a moment ago
+                    record, _ = await self.prepare(request)
         return await self.resume(record.pid, record)
 
     async def prepare(self, request: Spawn) -> tuple[ProcessRecord, bool]:
         """The record of a process to be, or of the one that has its key, and whether it is new."""
-        definition = self._register(request.program)
+        definition = self.register(request.program)
         if request.key is not None:
             known = await self.request(ReadProcess(key=request.key))
             if known is not None:
@@ -172,15 +206,17 @@ class Processes(
             priority=request.priority,
             tenant=request.tenant,
         )
+        self._newborn.add(record.pid)
         return record, True
 
-    def _register(self, definition: Definition[Any]) -> Definition[Any]:
+    def register(self, definition: Definition[Any]) -> Definition[Any]:
         known = self._programs.setdefault((definition.name, definition.version), definition)
         if known is not definition:
             raise ValueError(
                 f"two programs are called {definition.name!r} version {definition.version!r}; "
                 "give one another name or version"
             )
+        self._registered.set()
         return definition
 
     async def resume(self, pid: Pid, record: ProcessRecord | None = None) -> ProcessRecord:
@@ -197,12 +233,19 @@ class Processes(
                 f"process {pid} runs {record.program!r} version {record.version!r}, "
                 "a program that this kernel does not have"
             )
-        parked = record.state == "parked"
-        if parked:
-            record = replace(record, state="running", epoch=record.epoch + 1)
-        live = self._live[pid] = Live(record, fresh=not parked)
-        if parked:
-            await self.commit(record, SaveProcess(record=record))
+        fresh = pid in self._newborn
+        self._newborn.discard(pid)
+        if not fresh:
+            claimed = await self.request(ClaimProcesses(pid=pid))
+            if not claimed:
+                return record  # somebody else has it
+            (record,) = claimed
+        return await self._enter(record, fresh=fresh)
+
+    async def _enter(self, record: ProcessRecord, *, fresh: bool) -> ProcessRecord:
+        """Let a process of ours run: from its beginning, or by replay."""
+        pid = record.pid
+        live = self._live[pid] = Live(record, fresh=fresh)
         if not self._running.is_set():  # an event that is set costs a round of the loop
             await self._running.wait()
         caused_by = Envelope(here(), self.address, self.bus.time())
@@ -212,7 +255,7 @@ class Processes(
             self._live_through(live, caused_by),
             name=f"{record.program}[{pid}]",
         )
-        if parked:
+        if not fresh:
             await self.publish(ProcessResumed(pid=pid))
         elif self.bus.hears(ProcessSpawned):
             await self._announce_begin(record)
@@ -294,7 +337,8 @@ class Processes(
         )
         pid = live.record.pid
         await self.commit(live.record, SaveProcess(record=live.record))
-        self._live.pop(pid, None)
+        if self._live.get(pid) is live:  # else it has been adopted already
+            del self._live[pid]
         live.close_streams()
         if state in ENDED:
             await self._announce_end(live.record)

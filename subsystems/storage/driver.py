@@ -11,12 +11,19 @@ from .messages import (
     ENDED,
     AddMemory,
     AddPage,
+    AddProcess,
+    AddVector,
+    ClaimProcesses,
     Commit,
     Entry,
     Fenced,
     FindMemories,
     FindProcesses,
+    FindSimilar,
+    FindUnembedded,
     Intend,
+    Key,
+    KeyTaken,
     Letter,
     Memory,
     Page,
@@ -28,7 +35,11 @@ from .messages import (
     ReadPages,
     ReadProcess,
     SaveProcess,
+    SchemaMismatch,
     Settle,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
     TakeLetter,
 )
 
@@ -36,12 +47,19 @@ __all__ = [
     "ENDED",
     "AddMemory",
     "AddPage",
+    "AddProcess",
+    "AddVector",
+    "ClaimProcesses",
     "Commit",
     "Entry",
     "Fenced",
     "FindMemories",
     "FindProcesses",
+    "FindSimilar",
+    "FindUnembedded",
     "Intend",
+    "Key",
+    "KeyTaken",
     "Letter",
     "Memory",
     "Page",
@@ -54,20 +72,27 @@ __all__ = [
     "ReadProcess",
     "Request",
     "SaveProcess",
+    "SchemaMismatch",
     "Settle",
     "StorageDriver",
+    "StorageError",
+    "StorageRefused",
+    "StorageUnavailable",
     "TakeLetter",
 ]
 
 
 class StorageDriver(Protocol):
-    """Where the log is. Five methods."""
+    """Where the log is. Seven methods."""
 
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""
 
+    async def run(self) -> None:
+        """What goes on beside the calls: writing commits, keeping the lease. Ends when cut."""
+
     async def stop(self) -> None:
-        """Release everything; safe after a failed start."""
+        """Release everything, processes too; safe after a failed start."""
 
     async def new_pid(self) -> Pid:
         """A process number that nobody has had."""
@@ -75,6 +100,10 @@ class StorageDriver(Protocol):
 
     async def commit(self, commit: Commit) -> None:
         """All writes or none. Raises Fenced when `epoch` is not the process's newest."""
+
+    async def claim(self, claim: ClaimProcesses) -> tuple[ProcessRecord, ...]:
+        """Take over processes that nobody owns, by the database's clock."""
+        ...
 
     async def read(self, query: Request[R]) -> R:
         """Read back what was committed."""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NewType
 from pydantic import Field, JsonValue, SkipValidation
 
 from ...kernel.errors import KernelError
-from ...kernel.message import Effect, Request
+from ...kernel.message import Effect, Event, Request
 
 Pid = NewType("Pid", int)
 Key = str
@@ -24,8 +24,28 @@ ENDED: frozenset[State] = frozenset({"exited", "failed", "killed"})
 JsonObject = dict[str, JsonValue]
 
 
-class Fenced(KernelError):
+class StorageError(KernelError):
+    """Storage could not do what it was asked; what it says was committed, is."""
+
+
+class Fenced(StorageError):
     """Another kernel owns this process now; nothing was written."""
+
+
+class KeyTaken(StorageError):
+    """A process with this key exists already; nothing was written."""
+
+
+class StorageUnavailable(StorageError):
+    """The database does not answer. A commit may or may not have been written."""
+
+
+class SchemaMismatch(StorageError):
+    """The database was made by a version of this library that this one cannot work with."""
+
+
+class StorageRefused(StorageError):
+    """The database cannot store this; nothing was written."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +99,7 @@ class Page:
     """A piece of context. Its text stands here, or in the log's entry that it points to.
 
     Written with an `entry`, a page has no text of its own; read back, its text is the entry's
-    body, JSON text.
+    body, JSON text. `number`, which storage gives, orders a process's pages.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -87,6 +107,7 @@ class Page:
     entry: Key | None = None
     tool_call_id: str | None = None
     pinned: bool = False
+    number: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,8 +132,19 @@ class Memory:
 
 
 @dataclass(slots=True, kw_only=True)
+class AddProcess:
+    """A process is born, of epoch 0; whoever commits it owns it. Raises KeyTaken."""
+
+    write: Literal["born"] = "born"
+    record: ProcessRecord
+
+
+@dataclass(slots=True, kw_only=True)
 class SaveProcess:
-    """Insert or replace a process's record."""
+    """What has changed of a process: its state, its step, how it ended.
+
+    One that does not run any more has no owner any more either.
+    """
 
     write: Literal["process"] = "process"
     record: ProcessRecord
@@ -174,8 +206,31 @@ class AddMemory:
     memory: Memory
 
 
+@dataclass(slots=True, kw_only=True)
+class AddVector:
+    """What a memory means to an embedder, in the place of what stood there before.
+
+    The vector has length 1, as float32 in little-endian bytes; it is empty where the embedder
+    cannot take the text. Of a memory that is gone it is dropped. Process 0 commits it: the
+    text was committed before, with its process's outcome.
+    """
+
+    write: Literal["vector"] = "vector"
+    memory: int
+    embedder: str
+    vector: bytes
+
+
 Write = Annotated[
-    SaveProcess | Intend | Settle | AddPage | PostLetter | TakeLetter | AddMemory,
+    AddProcess
+    | SaveProcess
+    | Intend
+    | Settle
+    | AddPage
+    | PostLetter
+    | TakeLetter
+    | AddMemory
+    | AddVector,
     Field(discriminator="write"),
 ]
 
@@ -183,7 +238,7 @@ Write = Annotated[
 class Commit(Request[None], topic="storage.commit", effect="idempotent"):
     """All of these writes or none, for one process, if `epoch` is still its owner's.
 
-    Raises Fenced.
+    Raises Fenced, KeyTaken, StorageRefused, StorageUnavailable.
     """
 
     pid: Pid
@@ -195,6 +250,21 @@ class NewPid(Request[Pid], topic="storage.new_pid", effect="idempotent"):
     """A process number that nobody has had."""
 
 
+class ClaimProcesses(
+    Request[tuple[ProcessRecord, ...]], topic="storage.claim_processes", effect="once"
+):
+    """Take over processes in one of these states that no living kernel owns.
+
+    Each gets a new epoch, by which its former owner is fenced, and is running then. Only those
+    of these programs (name, version), and of this number, where these are given.
+    """
+
+    programs: tuple[tuple[str, str], ...] | None = None
+    states: tuple[State, ...] = ("running", "parked")
+    pid: Pid | None = None
+    limit: int = 1000
+
+
 class ReadLog(Request[tuple[Entry, ...]], topic="storage.read_log", effect="none"):
     """The entries of one step, or of all steps when None, in the order of their intents."""
 
@@ -203,10 +273,10 @@ class ReadLog(Request[tuple[Entry, ...]], topic="storage.read_log", effect="none
 
 
 class ReadPages(Request[tuple[Page, ...]], topic="storage.read_pages", effect="none"):
-    """The process's pages from the given position on, in order."""
+    """The process's pages behind the one of this number, in order."""
 
     pid: Pid
-    start: int = 0
+    after: int = 0
 
 
 class ReadLetters(Request[tuple[Letter, ...]], topic="storage.read_letters", effect="none"):
@@ -244,3 +314,33 @@ class FindMemories(Request[tuple[Memory, ...]], topic="storage.find_memories", e
     terms: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     limit: int = 10
+
+
+class FindSimilar(Request[tuple[Memory, ...]], topic="storage.find_similar", effect="none"):
+    """Memories with all of the tags, those nearest to the vector first.
+
+    Compared are vectors of this embedder and of this length; those whose cosine with it is
+    less than `least` are left out.
+    """
+
+    tenant: str
+    embedder: str
+    vector: bytes
+    least: float = -1
+    tags: tuple[str, ...] = ()
+    limit: int = 10
+
+
+class FindUnembedded(Request[tuple[Memory, ...]], topic="storage.find_unembedded", effect="none"):
+    """Memories of every tenant that this embedder has no vector for, the oldest first.
+
+    A vector of other `dimensions`, where they are given, is none.
+    """
+
+    embedder: str
+    dimensions: int | None = None
+    limit: int = 32
+
+
+class MemoriesAdded(Event, topic="storage.memories_added"):
+    """A commit has added memories; they can be found by their words, and have no vectors yet."""

@@ -14,6 +14,9 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     async def start(self) -> None:
         await self._driver.start()
 
+    async def run(self) -> None:
+        await self._driver.run()
+
     async def stop(self) -> None:
         await self._driver.stop()
 
@@ -24,6 +27,12 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     @handles(words.Commit)
     async def commit(self, request: words.Commit) -> None:
         await self._driver.commit(request)
+        if any(write.write == "memory" for write in request.writes):
+            await self.publish(words.MemoriesAdded())
+
+    @handles(words.ClaimProcesses)
+    async def claim(self, request: words.ClaimProcesses) -> tuple[words.ProcessRecord, ...]:
+        return await self._driver.claim(request)
 
     @handles(words.ReadLog)
     async def read_log(self, query: words.ReadLog) -> tuple[words.Entry, ...]:
@@ -47,4 +56,12 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
 
     @handles(words.FindMemories)
     async def find_memories(self, query: words.FindMemories) -> tuple[words.Memory, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.FindSimilar)
+    async def find_similar(self, query: words.FindSimilar) -> tuple[words.Memory, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.FindUnembedded)
+    async def find_unembedded(self, query: words.FindUnembedded) -> tuple[words.Memory, ...]:
         return await self._driver.read(query)
