@@ -104,6 +104,13 @@ def test_a_line_without_an_end_is_refused_in_time(make: Callable[[], Parser]) ->
             parser.feed(chunk)
 
 
+def test_an_event_without_an_end_is_refused_in_time() -> None:
+    parser, line = Events(), b"data: " + b"x" * 2**22 + b"\n"
+    with pytest.raises(ValueError, match="64 MiB"):
+        for _ in range(18):
+            parser.feed(line)
+
+
 # Documents
 
 
