@@ -70,6 +70,7 @@ class Events:
     def __init__(self) -> None:
         self._lines = Lines()
         self._data: list[bytes] = []
+        self._size = 0
         self._is_first = True
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -79,14 +80,22 @@ class Events:
                 line, self._is_first = line.removeprefix(BOM), False
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+                if len(self._data) > 1:
+                    self._grow()
             elif not line and self._data:
-                payload, self._data = b"\n".join(self._data), []
+                payload, self._data, self._size = b"\n".join(self._data), [], 0
                 if payload:
                     payloads.append(payload)
         return payloads
 
     def end(self) -> list[bytes]:
         return self.feed(b"\n\n")
+
+    def _grow(self) -> None:
+        """A line alone is short enough; many of them may not be."""
+        self._size += len(self._data[-1])
+        if self._size > MOST_BYTES:
+            raise ValueError(f"an event of more than {MOST_BYTES >> 20} MiB")
 
 
 class Document:
