@@ -145,6 +145,7 @@ class Bus:
 
     def __init__(self) -> None:
         self.time: Callable[[], float] = time.monotonic
+        self.wall: Callable[[], float] = time.time  # seconds since 1970; may jump
         self.routes: dict[type[Request[Any]], Route] = {}
         self.subscriptions: list[Subscription] = []
         self.stopped = True
@@ -155,6 +156,7 @@ class Bus:
         loop = asyncio.get_running_loop()
         plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         self.time, self.stopped = time.monotonic if plain else loop.time, False  # one call less
+        self.wall = getattr(loop, "wall", time.time)
 
     def end(self) -> None:
         """Refuse everything from here on."""

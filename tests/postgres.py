@@ -6,10 +6,11 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ import pytest
 from pydantic import SecretStr
 
 from aoskernel.drivers.storage.postgres import Postgres
-from aoskernel.subsystems.storage.driver import StorageDriver
+from aoskernel.subsystems.storage.driver import Pid, Ring, StorageDriver
 
 PASSWORD = "pässw:rd/@?#%"
 """With every sign that a DSN must quote."""
@@ -47,13 +48,17 @@ def debian() -> Path:
     return DEBIAN
 
 
+Make = Callable[..., StorageDriver]
+"""Makes a driver on a store that all it makes share; takes a driver's fields."""
+
+
 class Server:
     """A PostgreSQL of a test's own on 127.0.0.1."""
 
     def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str]) -> None:
         self._programs, self.data, self._settings = programs, folder / "data", settings
         self._log = folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self.port = free_port()
 
     def make(self, *options: str) -> None:
@@ -75,7 +80,10 @@ class Server:
         command = [str(self._programs / "postgres"), "-D", str(self.data)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, **_somebody())
+            started: subprocess.Popen[Any] = subprocess.Popen(
+                command, stdout=log, stderr=log, **_somebody()
+            )
+        self._process = started
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
@@ -83,7 +91,8 @@ class Server:
         deadline = time.monotonic() + 30
         while subprocess.run(asked, capture_output=True, check=False).returncode:
             ended = self._process is None or self._process.poll() is not None
-            assert not ended and time.monotonic() < deadline, self._log.read_text()[-2000:]
+            assert not ended, self._log.read_text()[-2000:]
+            assert time.monotonic() < deadline, self._log.read_text()[-2000:]
             time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
@@ -157,6 +166,19 @@ def roomy() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl")
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    key.chmod(0o600)
+    return certificate, key
+
+
 @contextmanager
 def serving(programs: Path, **settings: str) -> Iterator[Server]:
     with roomy() as folder:
@@ -174,31 +196,37 @@ def postgres(dsn: str, **more: Any) -> Postgres:
     return Postgres(dsn=SecretStr(dsn), **{"patience_s": 20.0, "namespace": uuid4().hex, **more})
 
 
+def deaf(pids: Iterable[Pid] | None) -> None:
+    """A doorbell that nobody hears."""
+
+
 @asynccontextmanager
-async def running(driver: StorageDriver) -> AsyncIterator[None]:
+async def running(driver: StorageDriver, ring: Ring = deaf) -> AsyncIterator[None]:
     """Its `run`, beside what the test does."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(driver.run)
+        tasks.start_soon(driver.run, ring)
         yield
         tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def opened(driver: StorageDriver, within_s: float = 60) -> AsyncIterator[None]:
+async def opened(
+    driver: StorageDriver, within_s: float = 60, ring: Ring = deaf
+) -> AsyncIterator[None]:
     with anyio.fail_after(within_s):
         try:
             await driver.start()
-            async with running(driver):
+            async with running(driver, ring):
                 yield
         finally:
             await driver.stop()
 
 
 class Line:
-    """A line to a server that can be cut at a chosen moment, or go dead."""
+    """A line to a server that can be cut at a chosen moment, or go dead; with TLS if told so."""
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._to, self._tls = port, tls
         self._lost: bytes | None = None
         self._skip = 0
         self.cuts = 0
@@ -240,6 +268,11 @@ class Line:
         except OSError:
             writer.close()
             return
+        if self._tls is not None:
+            with suppress(OSError):
+                await reader.readexactly(8)  # the client asks for TLS
+                writer.write(b"S")
+                await writer.start_tls(self._tls)
         ends = {writer, to_server}
         self._writers |= ends
         async with anyio.create_task_group() as tasks:
@@ -276,6 +309,5 @@ def _all_of(told: bytes) -> bool:
     return True
 
 
-COMMITTED = b"C\x00\x00\x00\x0dSELECT "
-"""The answer to a batch of commits: so many rows, and done."""
-Work = Callable[[], Awaitable[None]]
+COMMITTED = b"D\x00\x00\x00\x12\x00\x01\x00\x00\x00\x08"
+"""In the answer to a batch of commits: a row with the number of a process."""

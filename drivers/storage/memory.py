@@ -5,19 +5,27 @@ what was written, and ten thousand parked processes stay small.
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
 
+import anyio
+
 from ...subsystems.storage import driver as d
+from ._calls import Calls
 from ._memories import Memories
 
-_Row = tuple[str, str, Any, int, bool, bool, str]
-"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body."""
+_Row = tuple[str, str, Any, int, bool, bool, str, int, str]
+"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body, epoch, note."""
 _FIELDS = tuple(field.name for field in fields(d.ProcessRecord))
-_RECORD = attrgetter(*_FIELDS)
-_NO_INTENT: _Row = ("", "", "none", 0, False, False, "")
+_OFTEN = _FIELDS.index("bound")  # the fields from there on are the same in most processes
+_HEAD, _REST = attrgetter(*_FIELDS[:_OFTEN]), attrgetter(*_FIELDS[_OFTEN:])
+_SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_STATE, _WAITS_FOR = _FIELDS.index("state"), _FIELDS.index("waits_for") - _OFTEN
+_PROGRAM = slice(_FIELDS.index("program"), _FIELDS.index("program") + 2)  # and its version
+_NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "")
 
 
 @dataclass(slots=True)
@@ -27,9 +35,15 @@ class _Process:
     epoch: int = 0
     owned: bool = False
     record: tuple[Any, ...] = ()
+    since: float = 0.0
     log: dict[str, _Row] | None = None
     pages: list[tuple[Any, ...]] | None = None
     letters: dict[int, d.Letter] | None = None
+
+    def put(self, record: d.ProcessRecord) -> None:
+        if not self.record or self.record[_STATE] != record.state:
+            self.since = time.time()
+        self.record = _row(record)
 
 
 @dataclass(kw_only=True)
@@ -39,19 +53,40 @@ class MemoryStorage:
     _processes: dict[d.Pid, _Process] = field(default_factory=dict, init=False)
     _keys: dict[str, d.Pid] = field(default_factory=dict, init=False)
     _memories: Memories = field(default_factory=Memories, init=False)
+    _calls: Calls = field(default_factory=Calls, init=False)
+    _users: int = field(default=0, init=False)
+    _programs: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _doors: list[d.Ring] = field(default_factory=list, init=False)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
     _pids: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False)
 
     async def start(self) -> None:
-        """Nothing to acquire."""
+        """Several kernels may use one object, as they would one database."""
+        self._users += 1
 
-    async def run(self) -> None:
-        """Nothing goes on beside the calls."""
+    async def run(self, ring: d.Ring) -> None:
+        """Ring for what others do."""
+        self._doors.append(ring)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._doors.remove(ring)
 
     async def stop(self) -> None:
         """What was kept stays as long as this object, for the next owner."""
+        self._users = max(self._users - 1, 0)
+        if not self._users:
+            self._programs.clear()
+            for process in self._processes.values():
+                process.owned = False
+
+    def lapse(self) -> None:
+        """As if all leases had run out: whoever holds a process may be frozen, or dead."""
+        self._programs.clear()
         for process in self._processes.values():
-            process.owned = False
+            if process.owned:
+                process.owned = False
+                process.record = _row(replace(_record(process.record), silent=process.epoch))
 
     async def new_pid(self) -> d.Pid:
         return d.Pid(next(self._pids))
@@ -63,8 +98,17 @@ class MemoryStorage:
                 f"process {commit.pid} belongs to epoch {process.epoch}, this was {commit.epoch}"
             )
         self._check_keys(commit)
+        rung: set[d.Pid] = set()
         for write in commit.writes:
-            _WRITERS[type(write)](self, commit.pid, process, write)
+            called = _WRITERS[type(write)](self, commit.pid, process, write)
+            if called is not None:
+                rung |= called
+        for ring in self._doors if rung else ():
+            ring(rung)
+
+    def _called(self, pid: d.Pid) -> set[d.Pid] | None:
+        """The process itself; but a kernel that is alone knows what it did."""
+        return {pid} if len(self._doors) > 1 else None
 
     def _check_keys(self, commit: d.Commit) -> None:
         for write in commit.writes:
@@ -72,9 +116,10 @@ class MemoryStorage:
                 raise d.KeyTaken(f"there is a process with the key {write.record.key!r}")
 
     async def claim(self, claim: d.ClaimProcesses) -> tuple[d.ProcessRecord, ...]:
+        self._programs.update(claim.programs or ())
         pids = list(self._processes) if claim.pid is None else [claim.pid]
-        claimed = [record for pid in pids if (record := self._claim(pid, claim)) is not None]
-        return tuple(claimed[: claim.limit])
+        claimed = (record for pid in pids if (record := self._claim(pid, claim)) is not None)
+        return tuple(itertools.islice(claimed, claim.limit))
 
     def _claim(self, pid: d.Pid, claim: d.ClaimProcesses) -> d.ProcessRecord | None:
         process = self._of(pid)
@@ -84,33 +129,67 @@ class MemoryStorage:
         is_ours = claim.programs is None or (record.program, record.version) in claim.programs
         if record.state not in claim.states or not is_ours:
             return None
+        if claim.due_by is not None and not self._is_due(record, claim.due_by):
+            return None
         process.epoch, process.owned = process.epoch + 1, True
         record = replace(record, state="running", epoch=process.epoch)
-        process.record = _RECORD(record)
+        process.put(record)
         return record
+
+    def _is_due(self, record: d.ProcessRecord, moment: float) -> bool:
+        waits, pid = record.waits_in, record.pid
+        return (
+            record.state != "parked"
+            or not waits
+            or (record.wake_at is not None and record.wake_at <= moment)
+            or ("receive" in waits and bool(self._of(pid).letters))
+            or ("ask" in waits and self._calls.is_answered(pid))
+            or bool(self._calls.commands(pid))
+            or any(self._has_ended(child) for child in record.waits_for)
+        )
+
+    def _has_ended(self, pid: d.Pid) -> bool:
+        record = self._of(pid).record
+        return bool(record) and record[_STATE] in d.ENDED
 
     def _bear(self, pid: d.Pid, process: _Process, write: d.AddProcess) -> None:
         born = self._processes.setdefault(write.record.pid, _Process())
-        born.record, born.owned = _RECORD(write.record), True
+        born.put(write.record)
+        born.owned = True
         if write.record.key is not None:
             self._keys[write.record.key] = write.record.pid
+        if write.record.bound:
+            self._calls.bear(write.record)
 
-    def _save(self, pid: d.Pid, process: _Process, write: d.SaveProcess) -> None:
-        saved = self._processes[write.record.pid]
-        saved.record, saved.owned = _RECORD(write.record), write.record.state == "running"
+    def _save(self, pid: d.Pid, process: _Process, write: d.SaveProcess) -> set[d.Pid] | None:
+        saved, record = self._processes[write.record.pid], write.record
+        self._calls.save(_record(saved.record) if saved.record[-1][_WAITS_FOR] else None, record)
+        saved.put(record)
+        saved.owned = record.state == "running"
+        if record.state == "parked" and not record.waits_in:
+            return self._called(record.pid)  # whoever has its program may take it
+        if record.state not in d.ENDED:
+            return None
+        return self._calls.end(record.pid) | (self._called(record.pid) or set())
 
     def _intend(self, pid: d.Pid, process: _Process, write: d.Intend) -> None:
         log = process.log = process.log if process.log is not None else {}
         attempts = log[write.key][3] if write.key in log else 0
         log[write.key] = (
-            write.kind, write.fingerprint, write.effect, attempts + 1, False, False, ""
+            write.kind, write.fingerprint, write.effect, attempts + 1, False, False, "",
+            process.epoch, write.note,
         )  # fmt: skip
+
+    def _annotate(self, pid: d.Pid, process: _Process, write: d.Annotate) -> None:
+        if process.log is not None and write.key in process.log:
+            process.log[write.key] = (*process.log[write.key][:-1], write.note)
 
     def _settle(self, pid: d.Pid, process: _Process, write: d.Settle) -> None:
         log = process.log = process.log if process.log is not None else {}
-        _, _, effect, attempts, *_ = log.get(write.key, _NO_INTENT)
+        _, _, effect, attempts, _, _, _, epoch, note = log.get(write.key, _NO_INTENT)
         log[write.key] = (
-            write.kind, write.fingerprint, effect, attempts, True, write.failed, write.body
+            write.kind, write.fingerprint, effect, attempts, True, write.failed, write.body,
+            epoch, note,
         )  # fmt: skip
 
     def _add_page(self, pid: d.Pid, process: _Process, write: d.AddPage) -> None:
@@ -118,16 +197,33 @@ class MemoryStorage:
         pages = process.pages = process.pages if process.pages is not None else []
         pages.append((page.role, page.text, page.entry, page.tool_call_id, page.pinned))
 
-    def _post(self, pid: d.Pid, process: _Process, write: d.PostLetter) -> None:
+    def _post(self, pid: d.Pid, process: _Process, write: d.PostLetter) -> set[d.Pid] | None:
         box = self._processes.setdefault(write.to, _Process())
         letters = box.letters = box.letters if box.letters is not None else {}
         number = next(self._numbers)
         letters[number] = d.Letter(number=number, sender=pid or None, body=write.body)
+        return self._called(write.to)
 
     def _take(self, pid: d.Pid, process: _Process, write: d.TakeLetter) -> None:
         if process.letters is not None:
             process.letters.pop(write.number, None)
             process.letters = process.letters or None
+
+    def _command(self, pid: d.Pid, process: _Process, write: d.PostCommand) -> set[d.Pid] | None:
+        self._calls.post(write.to, write.signal, write.grace_s)
+        return self._called(write.to)
+
+    def _obey(self, pid: d.Pid, process: _Process, write: d.TakeCommand) -> None:
+        self._calls.obey(pid, write.number)
+
+    def _ask(self, pid: d.Pid, process: _Process, write: d.PutQuestion) -> None:
+        self._calls.put(pid, write)
+
+    def _close(self, pid: d.Pid, process: _Process, write: d.CloseQuestion) -> None:
+        self._calls.close(pid, write.key)
+
+    def _answer(self, pid: d.Pid, process: _Process, write: d.AnswerQuestion) -> set[d.Pid] | None:
+        return set(self._calls.answer(write))
 
     def _remember(self, pid: d.Pid, process: _Process, write: d.AddMemory) -> None:
         self._memories.add(write.memory)
@@ -149,7 +245,7 @@ class MemoryStorage:
         return tuple(
             d.Page(
                 role=role,
-                text=text if entry is None else log[entry][-1],
+                text=text if entry is None else log[entry][6],
                 entry=entry,
                 tool_call_id=call,
                 pinned=pinned,
@@ -163,6 +259,36 @@ class MemoryStorage:
     def _read_letters(self, query: d.ReadLetters) -> tuple[d.Letter, ...]:
         letters = itertools.islice((self._of(query.pid).letters or {}).values(), query.limit)
         return tuple(letters)
+
+    def _read_questions(self, query: d.ReadQuestions) -> tuple[d.Question, ...]:
+        found = self._calls.questions(query)
+        return tuple(q for q in found if query.number or not self._has_ended(q.pid))
+
+    def _find_alarms(self, query: d.FindAlarms) -> tuple[d.Alarm, ...]:
+        ours = [
+            pid
+            for pid in self._calls.sleepers
+            if self._processes[pid].record[_PROGRAM] in query.programs
+        ]
+        return tuple(self._calls.alarms(ours)[: query.limit])
+
+    def _find_stranded(self, query: d.FindStranded) -> tuple[d.Pid, ...]:
+        return tuple(pid for pid in query.pids if self._is_stranded(self._of(pid)))
+
+    def _is_stranded(self, process: _Process) -> bool:
+        if process.owned or not process.record:
+            return False
+        record = _record(process.record)
+        is_known = (record.program, record.version) in self._programs
+        return record.state not in d.ENDED and not is_known
+
+    def _find_tenures(self, query: d.FindTenures) -> tuple[d.Tenure, ...]:
+        found = ((pid, self._of(pid)) for pid in query.pids)
+        return tuple(
+            d.Tenure(pid=pid, kernel=1 if process.owned else None, since=process.since)
+            for pid, process in found
+            if process.record
+        )
 
     def _read_process(self, query: d.ReadProcess) -> d.ProcessRecord | None:
         pid = query.pid if query.key is None else self._keys.get(query.key)
@@ -182,12 +308,20 @@ class MemoryStorage:
         return self._processes.get(pid) or _Process()
 
 
+def _row(record: d.ProcessRecord) -> tuple[Any, ...]:
+    """The fields, of which the last is what most processes share."""
+    rest = _REST(record)
+    if not record.waits_for and record.wake_at is None and not record.clock:
+        rest = _SHARED.setdefault(rest, rest)
+    return (*_HEAD(record), rest)
+
+
 def _record(row: tuple[Any, ...]) -> d.ProcessRecord:
-    return d.ProcessRecord(**dict(zip(_FIELDS, row, strict=True)))
+    return d.ProcessRecord(**dict(zip(_FIELDS, (*row[:-1], *row[-1]), strict=True)))
 
 
 def _entry(key: str, row: _Row) -> d.Entry:
-    kind, mark, effect, attempts, settled, failed, body = row
+    kind, mark, effect, attempts, settled, failed, body, epoch, note = row
     return d.Entry(
         key=key,
         kind=kind,
@@ -197,6 +331,8 @@ def _entry(key: str, row: _Row) -> d.Entry:
         settled=settled,
         failed=failed,
         body=body,
+        epoch=epoch,
+        note=note,
     )
 
 
@@ -211,14 +347,20 @@ def _matches(record: d.ProcessRecord, query: d.FindProcesses) -> bool:
     )
 
 
-_WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], None]] = {
+_WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], set[d.Pid] | None]] = {
     d.AddProcess: MemoryStorage._bear,
     d.SaveProcess: MemoryStorage._save,
     d.Intend: MemoryStorage._intend,
+    d.Annotate: MemoryStorage._annotate,
     d.Settle: MemoryStorage._settle,
     d.AddPage: MemoryStorage._add_page,
     d.PostLetter: MemoryStorage._post,
     d.TakeLetter: MemoryStorage._take,
+    d.PostCommand: MemoryStorage._command,
+    d.TakeCommand: MemoryStorage._obey,
+    d.PutQuestion: MemoryStorage._ask,
+    d.CloseQuestion: MemoryStorage._close,
+    d.AnswerQuestion: MemoryStorage._answer,
     d.AddMemory: MemoryStorage._remember,
     d.AddVector: MemoryStorage._embed,
 }
@@ -226,6 +368,11 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLog: MemoryStorage._read_log,
     d.ReadPages: MemoryStorage._read_pages,
     d.ReadLetters: MemoryStorage._read_letters,
+    d.ReadCommands: lambda storage, query: storage._calls.commands(query.pid),
+    d.ReadQuestions: MemoryStorage._read_questions,
+    d.FindAlarms: MemoryStorage._find_alarms,
+    d.FindStranded: MemoryStorage._find_stranded,
+    d.FindTenures: MemoryStorage._find_tenures,
     d.ReadProcess: MemoryStorage._read_process,
     d.FindProcesses: MemoryStorage._find_processes,
     d.FindMemories: lambda storage, query: storage._memories.find(query),

@@ -4,7 +4,9 @@ A driver is a dataclass whose fields are its config. `read` answers each query o
 `storage.messages` with that query's reply type.
 """
 
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from ...kernel.message import R, Request
 from .messages import (
@@ -13,13 +15,21 @@ from .messages import (
     AddPage,
     AddProcess,
     AddVector,
+    Alarm,
+    Annotate,
+    AnswerQuestion,
     ClaimProcesses,
+    CloseQuestion,
+    Command,
     Commit,
     Entry,
     Fenced,
+    FindAlarms,
     FindMemories,
     FindProcesses,
     FindSimilar,
+    FindStranded,
+    FindTenures,
     FindUnembedded,
     Intend,
     Key,
@@ -28,19 +38,27 @@ from .messages import (
     Memory,
     Page,
     Pid,
+    PostCommand,
     PostLetter,
     ProcessRecord,
+    PutQuestion,
+    Question,
+    ReadCommands,
     ReadLetters,
     ReadLog,
     ReadPages,
     ReadProcess,
+    ReadQuestions,
     SaveProcess,
     SchemaMismatch,
     Settle,
+    State,
     StorageError,
     StorageRefused,
     StorageUnavailable,
+    TakeCommand,
     TakeLetter,
+    Tenure,
 )
 
 __all__ = [
@@ -49,28 +67,43 @@ __all__ = [
     "AddPage",
     "AddProcess",
     "AddVector",
+    "Alarm",
+    "Annotate",
+    "AnswerQuestion",
     "ClaimProcesses",
+    "CloseQuestion",
+    "Command",
     "Commit",
     "Entry",
     "Fenced",
+    "FindAlarms",
     "FindMemories",
     "FindProcesses",
     "FindSimilar",
+    "FindStranded",
+    "FindTenures",
     "FindUnembedded",
     "Intend",
+    "KernelSeen",
     "Key",
     "KeyTaken",
     "Letter",
     "Memory",
     "Page",
     "Pid",
+    "PostCommand",
     "PostLetter",
     "ProcessRecord",
+    "PutQuestion",
+    "Question",
+    "ReadCommands",
     "ReadLetters",
     "ReadLog",
     "ReadPages",
     "ReadProcess",
+    "ReadQuestions",
     "Request",
+    "Ring",
     "SaveProcess",
     "SchemaMismatch",
     "Settle",
@@ -78,8 +111,15 @@ __all__ = [
     "StorageError",
     "StorageRefused",
     "StorageUnavailable",
+    "Survey",
+    "Surveyable",
+    "TakeCommand",
     "TakeLetter",
+    "Tenure",
 ]
+
+Ring = Callable[[Iterable[Pid] | None], None]
+"""Says that something has happened to these processes; None when it may be any of them."""
 
 
 class StorageDriver(Protocol):
@@ -88,8 +128,13 @@ class StorageDriver(Protocol):
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""
 
-    async def run(self) -> None:
-        """What goes on beside the calls: writing commits, keeping the lease. Ends when cut."""
+    async def run(self, ring: Ring) -> None:
+        """What goes on beside the calls: writing commits, keeping the lease. Ends when cut.
+
+        `ring` for what happens to processes by commits of others, and for whom a commit of
+        ours has woken without saying so: who waits for a process that has ended, or is bound
+        to it.
+        """
 
     async def stop(self) -> None:
         """Release everything, processes too; safe after a failed start."""
@@ -107,4 +152,49 @@ class StorageDriver(Protocol):
 
     async def read(self, query: Request[R]) -> R:
         """Read back what was committed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSeen:
+    """A kernel that has a place in the database, until then, in seconds since 1970.
+
+    `os_pid` is its process on its machine, 0 where that is unknown; `processes` counts those it
+    owns, `programs` are the names and versions it has. One whose time is over is silent.
+    """
+
+    number: int
+    until: float
+    lives: bool
+    os_pid: int
+    processes: int
+    programs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """How a database is, from outside: its schema, and what is in the namespace.
+
+    `where` may be shown. `applied`, `missing` and `unknown` name migrations, "0001_log";
+    unknown ones are newer than this code. `fault` is why it cannot be worked with, and what to
+    do. The rest is empty while there is no schema, `server` while there is no database.
+    """
+
+    where: str
+    server: str
+    namespace: str
+    applied: tuple[str, ...]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    fault: str | None
+    kernels: tuple[KernelSeen, ...] = ()
+    states: Mapping[State, int]
+
+
+@runtime_checkable
+class Surveyable(StorageDriver, Protocol):
+    """A driver whose store others see too, and which outlives the program that wrote to it."""
+
+    async def survey(self) -> Survey:
+        """Look, started or not, and change nothing; `stop` ends it. Raises StorageError."""
         ...

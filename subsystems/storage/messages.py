@@ -52,9 +52,15 @@ class StorageRefused(StorageError):
 class ProcessRecord:
     """A process between steps: all of it, as data.
 
-    `priority` 0 goes first. `epoch` counts its owners; only the newest may write.
-    `result` is JSON text when it has exited; when it failed, `error` is a sentence and
-    `error_kind` the error's class, e.g. "ToolFailed".
+    `priority` 0 goes first. `epoch` counts its owners; only the newest may write. `silent` is
+    the newest epoch whose owner fell silent: it may be frozen, and about to act.
+    `result` is JSON text when it has exited; when it failed or was stopped, `error` is a
+    sentence and `error_kind` the error's class, e.g. "ToolFailed". A `bound` process is sent
+    TERM when its parent ends.
+
+    What a parked one waits for: `waits_in` are the syscalls, `waits_for` the processes,
+    `wake_at` the time, in seconds since 1970. With nothing in `waits_in` it was cut at its
+    work, and goes on as soon as somebody takes it. `clock` is the last time it was woken at.
     """
 
     pid: Pid
@@ -75,13 +81,20 @@ class ProcessRecord:
     result: str | None = None
     error: str | None = None
     error_kind: str | None = None
+    bound: bool = False
+    silent: int = -1
+    waits_in: tuple[str, ...] = ()
+    waits_for: tuple[Pid, ...] = ()
+    wake_at: float | None = None
+    clock: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
     """A syscall in the log: what was said (`fingerprint`), and how it came out, if it has.
 
-    `body` is JSON text; `failed` says it is an error's. `attempts` counts its intents.
+    `body` is JSON text; `failed` says it is an error's. `attempts` counts its intents, the last
+    of which was of `epoch`; `note` is what that one said, or what a human has said of it since.
     """
 
     key: Key
@@ -92,6 +105,8 @@ class Entry:
     settled: bool = False
     failed: bool = False
     body: str = ""
+    epoch: int = 0
+    note: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +135,53 @@ class Letter:
 
 
 @dataclass(slots=True, kw_only=True)
+class Command:
+    """A signal that waits to be carried out by whoever owns the process; `number` orders them."""
+
+    number: int
+    signal: str
+    grace_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Question:
+    """What a process asks a human, at one place of its log. `number` identifies it.
+
+    `deadline` is in seconds since 1970. `receipt` is that of whoever answered.
+    """
+
+    number: int
+    pid: Pid
+    key: Key
+    text: str
+    choices: tuple[str, ...] = ()
+    deadline: float | None = None
+    answer: str | None = None
+    receipt: str | None = None
+    closed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Alarm:
+    """A parked process, and when it is to be woken, in seconds since 1970."""
+
+    pid: Pid
+    at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Tenure:
+    """Which living kernel owns a process, None where none does.
+
+    `since` is when it came into its state, in seconds since 1970.
+    """
+
+    pid: Pid
+    kernel: int | None
+    since: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Memory:
     """Something remembered. `terms` are the words it is found by."""
 
@@ -141,9 +203,10 @@ class AddProcess:
 
 @dataclass(slots=True, kw_only=True)
 class SaveProcess:
-    """What has changed of a process: its state, its step, how it ended.
+    """What has changed of a process: its state, its step, what it waits for, how it ended.
 
-    One that does not run any more has no owner any more either.
+    One that does not run any more has no owner any more either. When it has ended, its bound
+    children find a TERM among their commands.
     """
 
     write: Literal["process"] = "process"
@@ -152,13 +215,26 @@ class SaveProcess:
 
 @dataclass(slots=True, kw_only=True)
 class Intend:
-    """Before a syscall that reaches outside: it is about to begin (again)."""
+    """Before a syscall that reaches outside or takes long: it is about to begin (again).
+
+    `note` is what it begins with and must find again, e.g. when a sleep is to end.
+    """
 
     write: Literal["intent"] = "intent"
     key: Key
     kind: str
     fingerprint: str
     effect: Effect
+    note: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Annotate:
+    """Say something of the last intent of a syscall that is not settled."""
+
+    write: Literal["note"] = "note"
+    key: Key
+    note: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,6 +275,53 @@ class TakeLetter:
 
 
 @dataclass(slots=True, kw_only=True)
+class PostCommand:
+    """Leave a signal for whoever owns the process."""
+
+    write: Literal["command"] = "command"
+    to: Pid
+    signal: str
+    grace_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class TakeCommand:
+    """A command to the process has been carried out."""
+
+    write: Literal["obeyed"] = "obeyed"
+    number: int
+
+
+@dataclass(slots=True, kw_only=True)
+class PutQuestion:
+    """Ask a human; what was asked at this place before stays as it is."""
+
+    write: Literal["question"] = "question"
+    key: Key
+    text: str
+    choices: tuple[str, ...] = ()
+    deadline: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class CloseQuestion:
+    """Nobody waits for the answer any more; one that is there stays."""
+
+    write: Literal["closed"] = "closed"
+    key: Key
+
+
+@dataclass(slots=True, kw_only=True)
+class AnswerQuestion:
+    """Answer a question that is open: the first answer counts, see its `receipt`."""
+
+    write: Literal["answer"] = "answer"
+    number: int
+    text: str
+    receipt: str
+
+
+@dataclass(slots=True, kw_only=True)
 class AddMemory:
     """Remember."""
 
@@ -225,10 +348,16 @@ Write = Annotated[
     AddProcess
     | SaveProcess
     | Intend
+    | Annotate
     | Settle
     | AddPage
     | PostLetter
     | TakeLetter
+    | PostCommand
+    | TakeCommand
+    | PutQuestion
+    | CloseQuestion
+    | AnswerQuestion
     | AddMemory
     | AddVector,
     Field(discriminator="write"),
@@ -238,11 +367,16 @@ Write = Annotated[
 class Commit(Request[None], topic="storage.commit", effect="idempotent"):
     """All of these writes or none, for one process, if `epoch` is still its owner's.
 
+    Nobody waits for a `lazy` one: it is written with the next that is not, whoever's, or a
+    moment later. A crash may lose it, but never without all that came after it in this kernel.
+    So it is for what may simply be done again. Where it cannot be written, the process's
+    next commit raises why, and nothing is written behind the gap.
     Raises Fenced, KeyTaken, StorageRefused, StorageUnavailable.
     """
 
     pid: Pid
     epoch: int
+    lazy: bool = False
     writes: Annotated[tuple[Write, ...], SkipValidation]  # built by our own code just before
 
 
@@ -256,12 +390,16 @@ class ClaimProcesses(
     """Take over processes in one of these states that no living kernel owns.
 
     Each gets a new epoch, by which its former owner is fenced, and is running then. Only those
-    of these programs (name, version), and of this number, where these are given.
+    of these programs (name, version), which this kernel is then known to have, and of this
+    number, where these are given. With `due_by`, in seconds since 1970, of the parked ones
+    only those that have something to do: they were cut at their work, or a letter, a command,
+    an answer, the end of a process they wait for, or their time has come.
     """
 
     programs: tuple[tuple[str, str], ...] | None = None
     states: tuple[State, ...] = ("running", "parked")
     pid: Pid | None = None
+    due_by: float | None = None
     limit: int = 1000
 
 
@@ -284,6 +422,39 @@ class ReadLetters(Request[tuple[Letter, ...]], topic="storage.read_letters", eff
 
     pid: Pid
     limit: int = 1
+
+
+class ReadCommands(Request[tuple[Command, ...]], topic="storage.read_commands", effect="none"):
+    """The signals that wait for a process, oldest first."""
+
+    pid: Pid
+
+
+class ReadQuestions(Request[tuple[Question, ...]], topic="storage.read_questions", effect="none"):
+    """One question, by number or by its place; or all open ones of processes that go on."""
+
+    number: int | None = None
+    pid: Pid | None = None
+    key: Key | None = None
+
+
+class FindAlarms(Request[tuple[Alarm, ...]], topic="storage.find_alarms", effect="none"):
+    """When parked processes of these programs are to be woken, the earliest first."""
+
+    programs: tuple[tuple[str, str], ...]
+    limit: int = 100
+
+
+class FindStranded(Request[tuple[Pid, ...]], topic="storage.find_stranded", effect="none"):
+    """Those of these processes that go on, and that no living kernel owns or has a program for."""
+
+    pids: tuple[Pid, ...]
+
+
+class FindTenures(Request[tuple[Tenure, ...]], topic="storage.find_tenures", effect="none"):
+    """Who has these processes, and since when they have been in their state."""
+
+    pids: tuple[Pid, ...]
 
 
 class ReadProcess(Request[ProcessRecord | None], topic="storage.read_process", effect="none"):
@@ -344,3 +515,11 @@ class FindUnembedded(Request[tuple[Memory, ...]], topic="storage.find_unembedded
 
 class MemoriesAdded(Event, topic="storage.memories_added"):
     """A commit has added memories; they can be found by their words, and have no vectors yet."""
+
+
+class Rang(Event, topic="storage.rang", urgent=True):
+    """Something has happened to these processes, in whichever kernel: a letter, a command, an
+    answer, their end, or that of one they wait for. None: to any of them, unheard.
+    """
+
+    pids: tuple[Pid, ...] | None

@@ -1,21 +1,44 @@
-"""Storage: carries commits and reads to the driver."""
+"""Storage: carries commits and reads to the driver, and tells what has happened in it."""
+
+from collections.abc import Iterable
+
+import anyio
 
 from ...kernel.service import Service, handles
 from . import messages as words
 from .driver import StorageDriver
+from .limits import check
 
 
 class Storage(Service, name="storage", driver="storage", restart="never"):
-    """The disk: one log, and what is derived from it."""
+    """The disk: one log, and what is derived from it.
 
-    def __init__(self, driver: StorageDriver) -> None:
-        self._driver = driver
+    A commit of more than `most_mib` MiB is refused.
+    """
+
+    def __init__(self, driver: StorageDriver, most_mib: int = 16) -> None:
+        self._driver, self._most_mib = driver, most_mib
+        self._rung: set[words.Pid] | None = set()
+        self._called = anyio.Event()
 
     async def start(self) -> None:
         await self._driver.start()
 
     async def run(self) -> None:
-        await self._driver.run()
+        self.start_soon(self._tell, name="doorbell")
+        await self._driver.run(self._ring)
+
+    def _ring(self, pids: Iterable[words.Pid] | None) -> None:
+        """Rings that come while the last are being told are told together."""
+        self._rung = None if pids is None or self._rung is None else self._rung.union(pids)
+        self._called.set()
+
+    async def _tell(self) -> None:
+        while True:
+            await self._called.wait()
+            self._called = anyio.Event()
+            rung, self._rung = self._rung, set()
+            await self.publish(words.Rang(pids=None if rung is None else tuple(sorted(rung))))
 
     async def stop(self) -> None:
         await self._driver.stop()
@@ -26,6 +49,7 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
 
     @handles(words.Commit)
     async def commit(self, request: words.Commit) -> None:
+        check(request, self._most_mib)
         await self._driver.commit(request)
         if any(write.write == "memory" for write in request.writes):
             await self.publish(words.MemoriesAdded())
@@ -44,6 +68,26 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
 
     @handles(words.ReadLetters)
     async def read_letters(self, query: words.ReadLetters) -> tuple[words.Letter, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.ReadCommands)
+    async def read_commands(self, query: words.ReadCommands) -> tuple[words.Command, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.ReadQuestions)
+    async def read_questions(self, query: words.ReadQuestions) -> tuple[words.Question, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.FindAlarms)
+    async def find_alarms(self, query: words.FindAlarms) -> tuple[words.Alarm, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.FindStranded)
+    async def find_stranded(self, query: words.FindStranded) -> tuple[words.Pid, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.FindTenures)
+    async def find_tenures(self, query: words.FindTenures) -> tuple[words.Tenure, ...]:
         return await self._driver.read(query)
 
     @handles(words.ReadProcess)

@@ -1,0 +1,241 @@
+"""Many commits as the rows of one statement."""
+
+import json
+import struct
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...subsystems.storage import driver as d
+from ._postgres_statement import Row, filled
+
+FLOAT = 4
+"""Bytes of a number in a vector."""
+PIECE = 1996
+"""Bytes that PostgreSQL keeps together of what is too long for its row."""
+
+
+class Written:
+    """A commit as rows.
+
+    They are numbered in their order from `seq` on, which is then the number of the last:
+    numbers of pages, and the order of the log. `size` is that of the bodies, in bytes. `pages`
+    are as they will be read back, None when the text of one is in another commit.
+    """
+
+    __slots__ = ("bears", "bodies", "commit", "leaves", "pages", "rows", "seq", "size")
+
+    def __init__(self, commit: d.Commit, seq: int) -> None:
+        self.commit, self.seq, self.size = commit, seq, 0
+        self.bears: set[d.Pid] = set()
+        self.leaves: bool | None = None
+        self.rows: list[tuple[str, Row]] = []
+        self.bodies: dict[d.Key, str] = {}
+        self.pages: list[d.Page] | None = []
+        for write in commit.writes:
+            _ROWS[type(write)](self, write)
+
+    def _bear(self, write: d.AddProcess) -> None:
+        r = write.record
+        told = (r.key, r.program, r.version, r.name, r.role, json.dumps(r.tags), r.parent)
+        rest = (r.process_class, r.priority, r.tenant, self._body(r.state_json), r.bound)
+        self._row("born", self.commit.pid, r.pid, *told, *rest)
+        self.bears.add(r.pid)
+
+    def _save(self, write: d.SaveProcess) -> None:
+        r = write.record
+        ended = (self._body(r.result), self._body(r.error), r.error_kind)
+        children = f"{{{','.join(map(str, r.waits_for))}}}" if r.waits_for else None
+        waits = (",".join(r.waits_in), children, r.wake_at, r.clock)
+        state = (r.state, r.step, self._body(r.state_json))
+        self._row("saved", self.commit.pid, r.pid, *state, *ended, *waits)
+        if r.state in d.ENDED:
+            self._row("ended", self.commit.pid, r.pid)
+        elif r.state == "parked" and not r.waits_in:
+            self._row("offered", self.commit.pid, r.pid)
+        self.leaves = r.state != "running"
+
+    def _intend(self, write: d.Intend) -> None:
+        said = (write.kind, bytes.fromhex(write.fingerprint), write.effect, write.note)
+        self._row("intents", self.commit.pid, *place(write.key), *said, *self._numbered())
+
+    def _annotate(self, write: d.Annotate) -> None:
+        self._row("notes", self.commit.pid, *place(write.key), write.note)
+
+    def _settle(self, write: d.Settle) -> None:
+        self.bodies[write.key] = write.body
+        said = (write.kind, bytes.fromhex(write.fingerprint), write.failed)
+        body = self._pieces(write.body)
+        self._row("entries", self.commit.pid, *place(write.key), *said, *body, *self._numbered())
+
+    def _page(self, write: d.AddPage) -> None:
+        page = write.page
+        text = (None, None) if page.entry is not None else self._pieces(page.text)
+        at = (None, None) if page.entry is None else place(page.entry)
+        looks = (page.role, page.pinned, page.tool_call_id)
+        _, number = self._numbered()
+        self._row("pages", self.commit.pid, number, *looks, *at, *text)
+        self._show(page, number)
+
+    def _show(self, page: d.Page, number: int) -> None:
+        text = page.text if page.entry is None else self.bodies.get(page.entry)
+        if text is None or self.pages is None:
+            self.pages = None
+            return
+        made = d.Page(
+            role=page.role,
+            text=text,
+            entry=page.entry,
+            tool_call_id=page.tool_call_id,
+            pinned=page.pinned,
+            number=number,
+        )
+        self.pages.append(made)
+
+    def _post(self, write: d.PostLetter) -> None:
+        body = self._body(json.dumps(write.body, ensure_ascii=False))
+        self._row("letters", self.commit.pid, write.to, body)
+
+    def _take(self, write: d.TakeLetter) -> None:
+        self._row("taken", self.commit.pid, write.number)
+
+    def _command(self, write: d.PostCommand) -> None:
+        self._row("commands", self.commit.pid, write.to, write.signal, write.grace_s)
+
+    def _obey(self, write: d.TakeCommand) -> None:
+        self._row("obeyed", self.commit.pid, write.number)
+
+    def _ask(self, write: d.PutQuestion) -> None:
+        text, choices = self._body(write.text), self._body(json.dumps(write.choices))
+        said = (text, choices, write.deadline)
+        self._row("questions", self.commit.pid, *place(write.key), *said)
+
+    def _close(self, write: d.CloseQuestion) -> None:
+        self._row("closed", self.commit.pid, *place(write.key))
+
+    def _answer(self, write: d.AnswerQuestion) -> None:
+        text = self._body(write.text)
+        self._row("answers", self.commit.pid, write.number, text, write.receipt)
+
+    def _remember(self, write: d.AddMemory) -> None:
+        m = write.memory
+        found_by = (json.dumps(m.tags), json.dumps(m.terms))
+        text = self._body(m.text)
+        self._row("memories", self.commit.pid, m.pid or None, m.tenant, text, *found_by)
+
+    def _understand(self, write: d.AddVector) -> None:
+        numbers = floats(write.vector)
+        vector = str(numbers) if numbers else None
+        self._row("vectors", self.commit.pid, write.memory, write.embedder, len(numbers), vector)
+
+    def _numbered(self) -> tuple[int, int]:
+        """The epoch and a number for the next row that keeps its place."""
+        self.seq += 1
+        return self.commit.epoch, self.seq
+
+    def _body(self, text: str | None) -> bytes | None:
+        if text is None:
+            return None
+        body = encoded(text)
+        self.size += len(body)
+        return body
+
+    def _pieces(self, text: str) -> tuple[bytes | None, bytes]:
+        """What fills pieces, if it is so large, and the rest."""
+        body = encoded(text)
+        self.size += len(body)
+        whole = len(body) - len(body) % PIECE
+        return body[:whole] or None, body[whole:]
+
+    def _row(self, table: str, *values: Any) -> None:
+        self.rows.append((table, values))
+
+
+class Batch:
+    """Commits that one statement can write: in one epoch of each process, after its birth."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._size = self._count = 0
+        self._epochs: dict[d.Pid, int] = {}
+        self._born: set[d.Pid] = set()
+
+    def takes(self, written: Written) -> bool:
+        """Take it if it can go with the others; the first always can."""
+        pid, epoch = written.commit.pid, written.commit.epoch
+        fits = self._count < self._most and self._size + written.size <= self._most_bytes
+        alike = self._epochs.get(pid, epoch) == epoch and pid not in self._born
+        if self._count and not (fits and alike):
+            return False
+        self._count, self._size = self._count + 1, self._size + written.size
+        self._epochs[pid] = epoch
+        self._born |= written.bears
+        return True
+
+
+def prepared(commits: Sequence[Written], kernel: int, namespace: str) -> tuple[str, Row]:
+    """The statement that writes them, and what it takes."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    claims: dict[d.Pid, Row] = {}
+    outside = 0
+    for written in commits:
+        commit = written.commit
+        for table, row in written.rows:
+            rows[table].append((*row, written.seq) if table == "born" else row)
+        if not commit.pid:
+            outside = written.seq
+        elif commit.pid not in written.bears:
+            claims[commit.pid] = _claim(written, claims.get(commit.pid))
+    rows["claims"] = list(claims.values())
+    rows["saved"] = list({row[1]: row for row in rows["saved"]}.values())  # the latest of each
+    rows["vectors"] = list({row[1:3]: row for row in rows["vectors"]}.values())
+    return filled(rows, len(commits), outside=outside, kernel=kernel, namespace=namespace)
+
+
+def _claim(written: Written, before: Row | None) -> Row:
+    """Of several commits of a process: the number of the last, and what the last save said."""
+    leaves = written.leaves
+    if leaves is None and before is not None:
+        leaves = before[-1]
+    return written.commit.pid, written.commit.epoch, written.seq, leaves
+
+
+def encoded(text: str) -> bytes:
+    """Text as it is stored; a lone surrogate, which UTF-8 has no code for, survives."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decoded(body: bytes) -> str:
+    return body.decode("utf-8", "surrogatepass")
+
+
+def floats(vector: bytes) -> list[float]:
+    """Raises ValueError."""
+    if len(vector) % FLOAT:
+        raise ValueError(f"a vector of {len(vector)} bytes does not consist of float32 numbers")
+    return list(struct.unpack(f"<{len(vector) // FLOAT}f", vector))
+
+
+def place(key: d.Key) -> tuple[int, str]:
+    """ "12:3.1.0" is step 12, path 3.1.0."""
+    step, _, path = key.partition(":")
+    return int(step), path
+
+
+_ROWS: dict[type, Callable[[Written, Any], None]] = {
+    d.AddProcess: Written._bear,
+    d.SaveProcess: Written._save,
+    d.Intend: Written._intend,
+    d.Settle: Written._settle,
+    d.AddPage: Written._page,
+    d.PostLetter: Written._post,
+    d.TakeLetter: Written._take,
+    d.Annotate: Written._annotate,
+    d.PostCommand: Written._command,
+    d.TakeCommand: Written._obey,
+    d.PutQuestion: Written._ask,
+    d.CloseQuestion: Written._close,
+    d.AnswerQuestion: Written._answer,
+    d.AddMemory: Written._remember,
+    d.AddVector: Written._understand,
+}

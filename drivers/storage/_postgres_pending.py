@@ -1,0 +1,48 @@
+"""A commit on its way, and why one was not written."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from ...subsystems.storage import driver as d
+from ._postgres_batch import Written
+
+
+@dataclass(slots=True)
+class Pending:
+    """A commit, and those who wait for it and have not stopped to."""
+
+    written: Written
+    waiting: "list[asyncio.Future[None]]" = field(default_factory=list)
+
+    async def settled(self) -> None:
+        """Wait for it. Raises StorageError."""
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        await self.waiting[-1]
+
+    def tell(self, error: Exception | None = None) -> None:
+        """It is written, or why it is not."""
+        for done in self.waiting:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+
+def fault(written: Written, lease: tuple[int, int] | None) -> d.StorageError | None:
+    """None where the lease, or the kernel's row for what comes from outside, says it is there."""
+    pid, epoch = written.commit.pid, written.commit.epoch
+    match lease:
+        case None if pid == 0:
+            return d.StorageUnavailable(
+                "this kernel was away for so long that the database has forgotten it; a commit "
+                "from outside of all processes may or may not be written"
+            )
+        case None:
+            return d.Fenced(f"there is no process {pid}")
+        case (current, seq) if current == epoch and seq >= written.seq:
+            return None
+        case (current, _) if current != epoch:
+            return d.Fenced(f"process {pid} belongs to epoch {current}, this was {epoch}")
+    return d.Fenced(f"there is a process {pid} already")

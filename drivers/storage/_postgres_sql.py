@@ -1,0 +1,12 @@
+"""The statements, each in a file of its own."""
+
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("sql")
+
+
+@cache
+def sql(name: str) -> str:
+    """The statement in `sql/NAME.sql`."""
+    return (FOLDER / f"{name}.sql").read_text("utf-8")

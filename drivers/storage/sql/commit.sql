@@ -1,0 +1,196 @@
+-- A batch of commits in one statement. `:name` stands for a parameter, or for a table made of
+-- parameters that are arrays: their columns are in _postgres_statement.py, which also leaves out
+-- every part that speaks of a table without rows, be it in a comment.
+-- Who may write is whom an update or an insert of `fenced` has found; of all others, nothing
+-- is written. An update waits for whoever holds the row and looks again then, so that a
+-- statement that is sent twice, because its answer was lost, is carried out once.
+with
+owned as (
+    update lease
+    set
+        seq = claim.seq,
+        owner = case
+            when claim.leaves then null
+            when not claim.leaves then :kernel
+            else lease.owner
+        end
+    from (select * from :claims) as claim
+    where lease.pid = claim.pid and lease.epoch = claim.epoch and lease.seq < claim.seq
+    returning lease.pid
+),
+outside as (
+    update kernel set seq = :outside
+    where id = :kernel and seq < :outside
+    returning 0::bigint as pid
+),
+newborn as (
+    select * from :born
+    where by = pid or by in (select pid from owned union all select pid from outside)
+),
+born as (  -- :born
+    insert into lease (pid, epoch, seq, owner)
+    select pid, 0, seq, :kernel from newborn
+    on conflict do nothing
+    returning pid
+),
+fenced as (
+    select pid from owned
+    union all select pid from born
+    union all select pid from outside
+),
+added_process as (  -- :born
+    insert into process (
+        pid, namespace, key, program, version, name, role, tags, parent, class, priority,
+        tenant, state, step, state_json, bound
+    )
+    select
+        pid, :namespace, key, program, version, name, role,
+        array(select jsonb_array_elements_text(tags::jsonb)), parent, class, priority, tenant,
+        'running', 0, state_json, bound
+    from newborn
+    where by <> pid or pid in (select pid from born)
+),
+saved_process as (
+    update process
+    set
+        state = s.state, step = s.step, state_json = s.state_json,
+        result = s.result, error = s.error, error_kind = s.error_kind,
+        waits_in = s.waits_in, waits_for = s.waits_for::bigint[], wake_at = s.wake_at,
+        clock = s.clock,
+        since = case when process.state = s.state then process.since else now() end
+    from (select * from :saved) as s
+    where process.pid = s.pid and s.by in (select pid from fenced)
+),
+intended as (
+    insert into intent (pid, step, path, kind, fingerprint, effect, note, attempts, epoch, seq)
+    select pid, step, path, kind, fingerprint, effect, note, 1, epoch, seq
+    from :intents
+    join fenced using (pid)
+    on conflict (pid, step, path) do update
+    set attempts = intent.attempts + 1, epoch = excluded.epoch, note = excluded.note
+),
+annotated as (
+    update intent
+    set note = t.note
+    from (select * from :notes) as t
+    where intent.pid = t.pid and intent.step = t.step and intent.path = t.path
+        and t.pid in (select pid from fenced)
+),
+settled as (
+    insert into entry (pid, step, path, kind, fingerprint, failed, body, rest, epoch, seq)
+    select pid, step, path, kind, fingerprint, failed, body, rest, epoch, seq
+    from :entries
+    join fenced using (pid)
+),
+paged as (
+    insert into page (pid, number, role, pinned, tool_call_id, step, path, text, rest)
+    select pid, number, role, pinned, tool_call_id, step, path, text, rest
+    from :pages
+    join fenced using (pid)
+),
+posted as (
+    insert into letter (pid, sender, body)
+    select t.pid, nullif(t.by, 0), t.body
+    from :letters
+    join fenced on fenced.pid = t.by
+    order by t.place
+    returning pid
+),
+taken as (
+    delete from letter
+    using (select * from :taken) as t
+    where letter.pid = t.pid and letter.number = t.number and t.pid in (select pid from fenced)
+),
+ended as (
+    select t.pid from :ended join fenced on fenced.pid = t.by
+),
+offered as (  -- to whoever has its program
+    select t.pid from :offered join fenced on fenced.pid = t.by
+),
+bereft as (  -- :ended
+    select child.pid
+    from ended join process as child on child.parent = ended.pid
+    where child.bound and child.state not in ('exited', 'failed', 'killed')
+),
+awaiting as (  -- :ended
+    select waiter.pid
+    from ended join process as waiter on waiter.waits_for @> array[ended.pid]
+    where waiter.state = 'parked'
+),
+doomed as (  -- :ended
+    insert into command (pid, signal, grace_s)
+    select pid, 'TERM', 5 from bereft
+    returning pid
+),
+commanded as (
+    insert into command (pid, signal, grace_s)
+    select t.pid, t.signal, t.grace_s
+    from :commands
+    join fenced on fenced.pid = t.by
+    order by t.place
+    returning pid
+),
+obeyed as (
+    delete from command
+    using (select * from :obeyed) as t
+    where command.pid = t.pid and command.number = t.number
+        and t.pid in (select pid from fenced)
+),
+asked as (
+    insert into question (namespace, pid, step, path, text, choices, deadline)
+    select :namespace, pid, step, path, text, choices, deadline
+    from :questions
+    join fenced using (pid)
+    on conflict (pid, step, path) do nothing
+),
+closed as (
+    update question
+    set closed = true
+    from (select * from :closed) as t
+    where question.pid = t.pid and question.step = t.step and question.path = t.path
+        and t.pid in (select pid from fenced)
+),
+answered as (
+    update question
+    set answer = t.text, receipt = t.receipt
+    from (select * from :answers) as t
+    where question.number = t.number and question.namespace = :namespace
+        and question.answer is null and not question.closed
+        and t.by in (select pid from fenced)
+    returning question.pid
+),
+rung as (  -- :ringing
+    -- Whoever writes knows what it did itself; of the last three it does not.
+    select pid
+    from (
+        select pid, :kernel as by from posted
+        union select pid, :kernel from commanded
+        union select pid, :kernel from ended
+        union select pid, :kernel from offered
+        union select pid, 0 from answered
+        union select pid, 0 from doomed
+        union select pid, 0 from awaiting
+    ) as called
+    where pg_notify('aosk_' || md5(current_schema || '/' || :namespace), by || ' ' || pid) is null
+),
+remembered as (
+    insert into memory (namespace, pid, tenant, text, tags, terms)
+    select
+        :namespace, t.pid, t.tenant, t.text,
+        array(select jsonb_array_elements_text(t.tags::jsonb)),
+        array(select jsonb_array_elements_text(t.terms::jsonb))
+    from :memories
+    join fenced on fenced.pid = t.by
+    order by t.place
+),
+understood as (
+    insert into memory_vector (memory, embedder, dimensions, vector)
+    select memory.number, t.embedder, t.dimensions, t.vector::halfvec
+    from :vectors
+    join fenced on fenced.pid = t.by
+    join memory on memory.number = t.memory
+    order by memory.number
+    on conflict (memory, embedder) do update
+    set dimensions = excluded.dimensions, vector = excluded.vector
+)
+select pid from fenced where not exists (select from rung)

@@ -1,0 +1,1 @@
+update kernel set programs = $2 where id = $1

@@ -1,0 +1,181 @@
+"""One suite for every storage driver: who owns a process, and who may take it over."""
+
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+from postgres import Make, opened, running
+from stored import born, put, record
+
+from aoskernel.subsystems.storage.driver import (
+    AddMemory,
+    AddPage,
+    AddProcess,
+    ClaimProcesses,
+    Fenced,
+    FindMemories,
+    Memory,
+    Page,
+    Pid,
+    ReadPages,
+    ReadProcess,
+    SaveProcess,
+    StorageDriver,
+)
+
+
+async def parked(driver: StorageDriver, **more: Any) -> Pid:
+    pid = await driver.new_pid()
+    await put(driver, pid, AddProcess(record=record(pid, **more)))
+    await put(driver, pid, SaveProcess(record=record(pid, **{**more, "state": "parked"})))
+    return pid
+
+
+async def test_a_parked_process_is_claimed_once_in_a_new_epoch(driver: StorageDriver) -> None:
+    async with opened(driver):
+        pid = await parked(driver)
+        (taken,) = await driver.claim(ClaimProcesses())
+        assert (taken.pid, taken.epoch, taken.state) == (pid, 1, "running")
+        assert await driver.claim(ClaimProcesses()) == ()
+        assert await driver.read(ReadProcess(pid=pid)) == taken
+
+
+async def test_each_claim_begins_another_epoch(driver: StorageDriver) -> None:
+    async with opened(driver):
+        pid = await parked(driver)
+        for epoch in (1, 2, 3):
+            (taken,) = await driver.claim(ClaimProcesses(pid=pid))
+            assert taken.epoch == epoch
+            await put(driver, pid, SaveProcess(record=replace(taken, state="parked")), epoch=epoch)
+
+
+async def test_a_running_process_of_a_living_kernel_cannot_be_claimed(
+    driver: StorageDriver,
+) -> None:
+    async with opened(driver):
+        pid = await born(driver)
+        assert await driver.claim(ClaimProcesses()) == ()
+        assert await driver.claim(ClaimProcesses(pid=pid)) == ()
+
+
+async def test_the_ended_and_the_stopped_are_not_claimed(driver: StorageDriver) -> None:
+    async with opened(driver):
+        for state in ("exited", "failed", "killed", "stopped"):
+            pid = await born(driver)
+            await put(driver, pid, SaveProcess(record=record(pid, state=state)))
+        assert await driver.claim(ClaimProcesses()) == ()
+        (stopped,) = await driver.claim(ClaimProcesses(states=("stopped",)))
+        assert stopped.state == "running"
+
+
+async def test_a_claim_is_for_states_programs_and_a_number_of_them(driver: StorageDriver) -> None:
+    async with opened(driver):
+        a, b = await parked(driver, program="a"), await parked(driver, program="b")
+        newer = await parked(driver, program="b", version="2")
+        assert await driver.claim(ClaimProcesses(states=("running",))) == ()
+        assert await driver.claim(ClaimProcesses(programs=(("c", "1"),))) == ()
+        assert await driver.claim(ClaimProcesses(programs=())) == ()
+        (found,) = await driver.claim(ClaimProcesses(programs=(("b", "2"), ("c", "1"))))
+        assert found.pid == newer
+        (first,) = await driver.claim(ClaimProcesses(limit=1))
+        assert first.pid == a
+        (last,) = await driver.claim(ClaimProcesses(pid=b))
+        assert last.pid == b
+
+
+async def test_a_process_that_ends_up_with_nobody_is_claimed_while_running(make: Make) -> None:
+    first, second = make(), make()
+    async with opened(second):
+        async with opened(first):
+            pid = await born(first)
+            assert await second.claim(ClaimProcesses()) == ()
+        (taken,) = await second.claim(ClaimProcesses(states=("running",)))
+        assert (taken.pid, taken.epoch) == (pid, 1)
+
+
+async def test_kernels_that_claim_at_once_get_different_processes(make: Make) -> None:
+    first, second = make(), make()
+    claimed = list[Pid]()
+    async with opened(first), opened(second):
+        pids = [await parked(first) for _ in range(60)]
+
+        async def claim(driver: StorageDriver) -> None:
+            while some := await driver.claim(ClaimProcesses(limit=2)):
+                claimed.extend(taken.pid for taken in some)
+
+        async with anyio.create_task_group() as tasks:
+            for driver in (first, second) * 4:
+                tasks.start_soon(claim, driver)
+        assert sorted(claimed) == sorted(pids)
+
+
+async def test_a_kernel_whose_lease_has_run_out_loses_its_processes(make: Make) -> None:
+    frozen, other = make(lease_s=0.2), make()
+    with anyio.fail_after(30):
+        await frozen.start()
+        async with opened(other):
+            async with running(frozen):
+                pid = await born(frozen)
+                await put(frozen, pid, AddPage(page=Page(role="user", text="before")))
+            while not (claimed := await other.claim(ClaimProcesses())):
+                await anyio.sleep(0.02)
+            assert [(taken.pid, taken.epoch) for taken in claimed] == [(pid, 1)]
+            async with running(frozen):
+                with pytest.raises(Fenced):
+                    await put(frozen, pid, AddPage(page=Page(role="user", text="after")))
+            assert len(await other.read(ReadPages(pid=pid))) == 1
+        await frozen.stop()
+
+
+async def test_a_kernel_that_thaws_before_anybody_claims_goes_on(make: Make) -> None:
+    frozen, other = make(lease_s=0.2), make()
+    with anyio.fail_after(30):
+        await frozen.start()
+        async with opened(other):
+            async with running(frozen):
+                pid = await born(frozen)
+            await anyio.sleep(0.3)  # past the lease
+            async with running(frozen):
+                await put(frozen, pid, AddPage(page=Page(role="user", text="after")))
+                await anyio.sleep(0.2)  # past a renewal
+                assert await other.claim(ClaimProcesses()) == ()
+        await frozen.stop()
+
+
+async def test_a_kernel_whose_lease_has_run_out_does_not_claim_from_itself(make: Make) -> None:
+    late = make(lease_s=0.2)
+    with anyio.fail_after(30):
+        await late.start()
+        async with running(late):
+            pid = await born(late)
+        await anyio.sleep(0.3)  # past the lease
+        assert await late.claim(ClaimProcesses()) == ()
+        async with running(late):
+            await put(late, pid, AddPage(page=Page(role="user", text="still")))
+        await late.stop()
+
+
+async def test_a_process_goes_on_with_another_kernel_where_it_was(make: Make) -> None:
+    first, second = make(), make()
+    async with opened(second):
+        async with opened(first):
+            pid = await born(first)
+            for n in range(3):
+                await put(first, pid, AddPage(page=Page(role="user", text=str(n))))
+        (taken,) = await second.claim(ClaimProcesses())
+        for n in range(3, 6):
+            page = AddPage(page=Page(role="user", text=str(n)))
+            await put(second, pid, page, epoch=taken.epoch)
+        pages = await second.read(ReadPages(pid=pid))
+        assert [page.text for page in pages] == [str(n) for n in range(6)]
+
+
+async def test_kernels_of_two_namespaces_see_nothing_of_each_other(make: Make) -> None:
+    ours, theirs = make(), make(namespace="other")
+    async with opened(ours), opened(theirs):
+        pid = await parked(ours, key="theirs too")
+        await put(ours, pid, AddMemory(memory=Memory(tenant="t", pid=pid, text="ours")))
+        assert await theirs.claim(ClaimProcesses(pid=pid)) == ()
+        assert await theirs.read(ReadProcess(key="theirs too")) is None
+        assert await theirs.read(FindMemories(tenant="t")) == ()
