@@ -11,10 +11,12 @@ class System(Protocol):
     def __call__(self, script: Any = None, /, **tables: dict[str, Any]) -> Kernel: ...
 
 
-def scripted_kernel(script: Any = None, /, **tables: dict[str, Any]) -> Kernel:
+def scripted_kernel(
+    script: Any = None, /, *, routes: dict[str, Any] | None = None, **tables: dict[str, Any]
+) -> Kernel:
     """The default kernel, whose model says what the script says, or what it was told."""
     model = {"driver": "scripted", "script": script or (lambda ask: ask.messages[-1].text)}
     policy = {"allow": ("llm.complete:*", "tools.call:*")}
     services = {"policy": policy, "memory": {"use": "memory_by_words"}, **tables}
     services["llm.default"] = {**model, **tables.get("llm.default", {})}
-    return Kernel.from_config(services=services)
+    return Kernel.from_config(services=services, routes=routes or {})

@@ -32,12 +32,24 @@ class PythonTools:
         """Nothing to release."""
 
     async def offers(self) -> tuple[d.Offer, ...]:
-        return tuple(d.Offer(spec=t.spec, effect=t.effect) for t in self._tools.values())
+        return tuple(
+            d.Offer(
+                spec=tool.spec,
+                effect=tool.effect,
+                reconciles=tool.reconciles,
+                refuses_repeats=tool.refuses_repeats,
+            )
+            for tool in self._tools.values()
+        )
 
     async def call(self, name: str, arguments: d.JsonObject, key: str) -> d.JsonValue:
         if name not in self._tools:
             raise d.UnknownTool.among(name, self._tools)
         return await self._tools[name].call(arguments, key)
+
+    async def reconcile(self, name: str, key: str) -> d.Reconciled:
+        """What became of the call with this key?"""
+        return await self._tools[name].reconcile(key) if name in self._tools else d.unknown
 
 
 def _found(name: str) -> Any:

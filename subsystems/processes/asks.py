@@ -1,49 +1,75 @@
-"""Questions to humans: who asks waits here until somebody answers."""
+"""Questions to humans: they lie in the database, and anybody may answer, from any kernel."""
 
-import asyncio
+from uuid import uuid4
 
-from ...kernel.errors import KernelError
 from ...kernel.service import Service, handles
-from .messages import Answer, Ask, Asked, ListQuestions, Question
+from ..storage.messages import (
+    AnswerQuestion,
+    CloseQuestion,
+    Commit,
+    Key,
+    Pid,
+    PutQuestion,
+    Question,
+    ReadQuestions,
+)
+from .messages import Answer, Ask, Asked, ListQuestions, NoSuchQuestion, Withdraw
 
 
-class NoSuchQuestion(KernelError):
-    """There is no such question, or no such choice."""
+class Asks(Service, name="asks", needs=[Commit, ReadQuestions]):
+    """The desk where questions are put and answered."""
 
-
-class Asks(Service, name="asks"):
-    """The desk where questions lie until they are answered."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, tuple[Question, asyncio.Future[str]]] = {}
-        self._count = 0
-
-    @handles(Ask, waits=True)
-    async def ask(self, request: Ask) -> str:
-        self._count += 1
-        question = Question(
-            number=self._count, pid=request.pid, text=request.text, choices=request.choices
+    @handles(Ask)
+    async def ask(self, request: Ask) -> Question:
+        question = PutQuestion(
+            key=request.key,
+            text=request.text,
+            choices=request.choices,
+            deadline=request.deadline,
         )
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._open[question.number] = question, answer
-        try:
-            await self.publish(Asked(question=question))
-            return await answer
-        finally:
-            del self._open[question.number]
+        await self.request(Commit(pid=request.pid, epoch=request.epoch, writes=(question,)))
+        put = await self._at(request.pid, request.key)
+        if put.answer is None:
+            await self.publish(Asked(question=put))
+        return put
+
+    @handles(Withdraw)
+    async def withdraw(self, request: Withdraw) -> Question:
+        close = CloseQuestion(key=request.key)
+        await self.request(Commit(pid=request.pid, epoch=request.epoch, writes=(close,)))
+        return await self._at(request.pid, request.key)
+
+    async def _at(self, pid: Pid, key: Key) -> Question:
+        (question,) = await self.request(ReadQuestions(pid=pid, key=key))
+        return question
 
     @handles(ListQuestions)
     async def list(self, request: ListQuestions) -> tuple[Question, ...]:
-        return tuple(question for question, _ in self._open.values())
+        return tuple(q for q in await self.request(ReadQuestions()) if not self._is_late(q))
 
     @handles(Answer)
     async def answer(self, request: Answer) -> None:
-        question, answer = self._open.get(request.number, (None, None))
-        if question is None or answer is None:
+        self._check(request, await self._numbered(request.number))
+        receipt = uuid4().hex
+        answer = AnswerQuestion(number=request.number, text=request.text, receipt=receipt)
+        await self.request(Commit(pid=Pid(0), epoch=0, writes=(answer,)))
+        answered = await self._numbered(request.number)
+        if answered is None or answered.receipt != receipt:  # somebody was faster, or it is over
+            raise NoSuchQuestion(f"question {request.number} has just been answered or withdrawn")
+
+    async def _numbered(self, number: int) -> Question | None:
+        found = await self.request(ReadQuestions(number=number))
+        return found[0] if found else None
+
+    def _check(self, request: Answer, question: Question | None) -> None:
+        if question is None or question.closed or self._is_late(question):
             raise NoSuchQuestion(f"no question {request.number} waits for an answer")
+        if question.answer is not None:
+            raise NoSuchQuestion(f"question {request.number} is answered: {question.answer!r}")
         if question.choices and request.text not in question.choices:
             raise NoSuchQuestion(
                 f"question {request.number} wants one of {', '.join(question.choices)}"
             )
-        if not answer.done():
-            answer.set_result(request.text)
+
+    def _is_late(self, question: Question) -> bool:
+        return question.deadline is not None and question.deadline <= self.bus.wall()

@@ -50,8 +50,8 @@ async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
 async def race(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> T:
     """The first to end, by result or error; who won is in the log."""
     mark = fingerprint("race", len(work))
-    entry = said.known(key, "race", mark)
     try:
+        entry = said.known(key, "race", mark)
         if entry is not None:
             winner = int(entry.body)
             with on_branch(f"{key}.{winner}."):
@@ -87,22 +87,21 @@ async def _first(
 
 
 async def timeout(said: "Transcript", key: Key, seconds: float, work: Work[T]) -> T:
-    """Within the time or not at all; whether it was in time is in the log."""
+    """Within the time or not at all; its deadline is in the log, and whether it was in time."""
     mark = fingerprint("timeout", seconds)
-    entry = said.known(key, "timeout", mark)
     late = f"not done within {seconds:g} s"
     try:
+        entry = said.known(key, "timeout", mark)
         if entry is not None and entry.body == "true":
             raise TimeoutError(late)
-        with (
-            said.busy(),  # a clock is running: the process must stay in memory
-            anyio.move_on_after(seconds if entry is None else None) as scope,
-            on_branch(f"{key}.0."),
-        ):
-            result = await work
-        if entry is None:
-            expired = "true" if scope.cancelled_caught else "false"
-            await said.settle(said.origin(key, "timeout", mark), expired)
+        if entry is not None:
+            with on_branch(f"{key}.0."):
+                return await work
+        origin = said.origin(key, "timeout", mark)
+        with said.until(await said.promise(origin, lambda: said.wall() + seconds)) as scope:
+            with on_branch(f"{key}.0."):
+                result = await work
+        await said.settle(origin, "true" if scope.cancelled_caught else "false")
         if scope.cancelled_caught:
             raise TimeoutError(late)
         return result

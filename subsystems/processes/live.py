@@ -2,17 +2,31 @@
 
 import asyncio
 import weakref
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..llm.messages import Delta
-from ..storage.messages import Key, ProcessRecord, State
+from ..storage.messages import Key, Pid, ProcessRecord, State
 from .stream import DeltaStream
 from .syscall import Suspended
 
 T = TypeVar("T")
-PARKABLE = frozenset({"receive", "wait"})
-"""Waits that a process may spend outside of memory."""
+
+
+class Waiting(NamedTuple):
+    """What a syscall waits for: letters, a human, a process, a time (seconds since 1970).
+
+    It may do so outside of memory.
+    """
+
+    kind: Literal["receive", "wait", "ask", "sleep"]
+    child: Pid | None = None
+    until: float | None = None
+
+
+FOR_LETTERS = Waiting("receive")
 
 
 class Live:
@@ -20,19 +34,23 @@ class Live:
 
     __slots__ = (
         "bells",
-        "called",
+        "commands",
+        "deadlines",
+        "doomed",
+        "error",
         "fresh",
         "leaves_as",
         "open",
-        "parkable",
+        "parked_in",
         "record",
+        "rung",
         "sealed",
         "since",
         "streams",
         "taking",
         "task",
         "verdict",
-        "waiting",
+        "waits",
         "waits_in",
     )
 
@@ -40,73 +58,116 @@ class Live:
         self.record = record
         self.fresh = fresh  # its step has begun in this life, so the log has nothing of it
         self.sealed = False  # nothing more is journaled: it is being parked or killed
-        self.called = False  # back into memory, while it was leaving
-        self.verdict: State | None = None  # what a signal has made of it
+        self.verdict: State | Literal["lost"] | None = None  # what a signal has made of it
+        self.error: Exception | None = None  # why it was stopped
         self.leaves_as: State | None = None  # the kernel is ending: the next wait is the last
+        self.doomed: float | None = None  # TERM reached it outside of memory: grace in seconds
+        self.commands: tuple[int, ...] = ()  # numbers of those that it is obeying
         self.task: asyncio.Task[Any] | None = None
         self.open = 0  # syscalls under way, on all branches
-        self.waiting = 0  # those of them that wait for somebody else
-        self.parkable = 0  # those of these that may do so outside of memory
+        self.waits: tuple[Waiting, ...] = ()  # what those of them wait for that wait
+        self.deadlines: tuple[float, ...] = ()  # of the timeouts around them
+        self.parked_in: tuple[Waiting, ...] | None = None  # what it waited for when it was cut
         self.waits_in = ""  # the syscall it has blocked in last, and since when
         self.since = 0.0
-        self.bells: list[asyncio.Future[None]] | None = None  # of branches that wait for letters
+        self.rung = 0  # how often it was called, so that no call is missed
+        self.bells: list[asyncio.Future[None]] | None = None  # of branches that wait for a call
         self.taking: dict[Key, int] | None = None  # letters that syscalls hold, not yet committed
         self.streams: list[weakref.ref[DeltaStream]] | None = None
 
     def idle_since(self, moment: float) -> bool:
         """Has it, on all its branches, only waited for others since then?"""
-        return 0 < self.open == self.parkable and self.since <= moment
+        return self.only_waits and self.since <= moment
 
-    def block(self, kind: str) -> None:
+    @property
+    def only_waits(self) -> bool:
+        return 0 < self.open == len(self.waits)
+
+    # Waiting
+
+    def block(self, waiting: Waiting) -> None:
         """A syscall begins to wait for somebody else."""
-        if self.leaves_as is not None:
-            self.verdict, self.sealed = self.leaves_as, True
+        self.waits = (*self.waits, waiting)
+        if self.leaves_as is not None and self.only_waits:
+            self.seal(self.leaves_as)
             raise Suspended
-        self.waits_in, self.since = kind, asyncio.get_running_loop().time()
-        self.waiting += 1
-        self.parkable += kind in PARKABLE
+        self.waits_in, self.since = waiting.kind, asyncio.get_running_loop().time()
 
-    def unblock(self, kind: str) -> None:
+    def unblock(self, waiting: Waiting) -> None:
+        at = self.waits.index(waiting)
+        self.waits = self.waits[:at] + self.waits[at + 1 :]
         self.waits_in = self.waits_in if self.sealed else ""  # parked: what it was parked in
-        self.waiting -= 1
-        self.parkable -= kind in PARKABLE
 
-    async def wait(self, kind: str, work: Coroutine[Any, Any, T]) -> T:
+    async def wait(self, waiting: Waiting, work: Coroutine[Any, Any, T]) -> T:
         """Await something that may take long."""
         try:
-            self.block(kind)
-        except Suspended:
-            work.close()
-            raise
-        try:
+            self.block(waiting)
             return await work
         finally:
-            self.unblock(kind)
+            work.close()
+            self.unblock(waiting)
 
     def bell(self) -> "asyncio.Future[None]":
-        """Rings when a letter arrives."""
+        """Rings when a letter arrives, or something else happens to the process."""
         bell = asyncio.get_running_loop().create_future()
         self.bells = [*(self.bells or ()), bell]
         return bell
 
-    def leave_with(self, verdict: State) -> None:
-        """The kernel is ending: leave now if all that goes on is waiting, else at the next wait."""
-        self.leaves_as = verdict
-        if 0 < self.open == self.waiting:
-            self.cut(verdict, sealed=True)
-
-    def cut(self, verdict: State, *, sealed: bool) -> None:
-        """Interrupt the program. Sealed, it cannot say anything more."""
-        self.verdict, self.sealed = verdict, self.sealed or sealed
-        if self.task is not None:
-            self.task.cancel()
-
     def wake(self) -> None:
-        """A letter has arrived."""
+        """A letter has arrived, an answer."""
+        self.rung += 1
         bells, self.bells = self.bells, None
         for bell in bells or ():
             if not bell.done():
                 bell.set_result(None)
+
+    @contextmanager
+    def deadline(self, moment: float) -> Iterator[None]:
+        """What goes on in here is over then."""
+        self.deadlines = (*self.deadlines, moment)
+        try:
+            yield
+        finally:
+            at = self.deadlines.index(moment)
+            self.deadlines = self.deadlines[:at] + self.deadlines[at + 1 :]
+
+    # Leaving
+
+    def leave_with(self, verdict: State) -> None:
+        """The kernel is ending: leave now if all that goes on is waiting, else at the next wait."""
+        self.leaves_as = verdict
+        if self.only_waits:
+            self.cut(verdict, sealed=True)
+
+    def cut(self, verdict: "State | Literal['lost']", *, sealed: bool) -> None:
+        """Interrupt the program. Sealed, it cannot say anything more."""
+        if sealed:
+            self.seal(verdict)
+        self.verdict = verdict
+        if self.task is not None:
+            self.task.cancel()
+
+    def seal(self, verdict: "State | Literal['lost']", error: Exception | None = None) -> None:
+        """Nothing more is journaled. What it waits for now is what can wake it."""
+        if not self.sealed:
+            self.parked_in = self._waits_for() if self.only_waits else ()
+        self.sealed, self.verdict, self.error = True, verdict, error or self.error
+
+    def _waits_for(self) -> tuple[Waiting, ...]:
+        return (*self.waits, *(Waiting("sleep", until=moment) for moment in self.deadlines))
+
+    def parked(self, record: ProcessRecord) -> ProcessRecord:
+        """The record with what may wake it."""
+        waits = self.parked_in or ()
+        times = [waiting.until for waiting in waits if waiting.until is not None]
+        return replace(
+            record,
+            waits_in=_KINDS[frozenset({waiting.kind for waiting in waits})],
+            waits_for=tuple({w.child: None for w in waits if w.child is not None}),
+            wake_at=min(times, default=None),
+        )
+
+    # Streams
 
     def open_stream(self) -> DeltaStream:
         stream = DeltaStream()
@@ -132,3 +193,13 @@ class Live:
                 stream = reference()
                 moved = None if stream is None else stream.behind()
         self.streams = [r for r in self.streams or () if r() is not None] or None
+
+
+class _Kinds(dict[frozenset[str], tuple[str, ...]]):
+    """Each combination of kinds as one tuple, which ten thousand parked processes share."""
+
+    def __missing__(self, kinds: frozenset[str]) -> tuple[str, ...]:
+        return self.setdefault(kinds, tuple(sorted(kinds)))
+
+
+_KINDS = _Kinds()

@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue
 
 from ...kernel.errors import KernelError
 from ...kernel.message import Event, Request, Value
-from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, State
+from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, Question, State
 
 Signal = Literal["TERM", "KILL", "STOP", "CONT"]
 
@@ -53,6 +53,18 @@ class ProgramDiverged(KernelError):
     """The program does not say what the log says it said; it cannot be resumed."""
 
 
+class OutcomeUnknown(KernelError):
+    """A call had begun when its kernel was lost, and nobody can say whether it was done."""
+
+
+class NotInDoubt(KernelError):
+    """The process does not wait to be told how a call came out."""
+
+
+class NoSuchQuestion(KernelError):
+    """There is no such question, or no such choice, or it has been answered."""
+
+
 class ConcurrentSyscalls(KernelError):
     """Two syscalls at once on one path; run them in `parallel`, so that each has its own."""
 
@@ -69,11 +81,15 @@ class Blocked(Value):
 
 
 class ProcessStatus(Value):
-    """A process as `list` shows it: its record, and what it is doing if it is live."""
+    """A process as `list` shows it: its record, and what it is doing if it is live here.
+
+    A `stranded` one goes on as soon as a kernel starts that has its program; no living one has.
+    """
 
     record: ProcessRecord
     live: bool
     doing: Blocked | None = None
+    stranded: bool = False
 
     @property
     def pid(self) -> Pid:
@@ -85,6 +101,7 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
 
     With a `key` this is idempotent: it gives the process that was once spawned under it,
     running, parked or ended. `program` is the definition itself; on a wire it is its name.
+    A `bound` child is sent TERM when its parent ends; others go on without it.
     """
 
     program: Any
@@ -97,6 +114,7 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     priority: int = Field(default=50, ge=0, le=100)
     tenant: str = "default"
     parent: Pid | None = None
+    bound: bool = False
 
 
 class Wait(Request[ProcessRecord], topic="process.wait", effect="none"):
@@ -106,14 +124,31 @@ class Wait(Request[ProcessRecord], topic="process.wait", effect="none"):
 
 
 class Kill(Request[None], topic="process.kill", effect="idempotent"):
-    """Send a signal. TERM lets it clean up for `grace_s` seconds, KILL does not.
+    """Send a signal, to a `group` with all descendants. It is carried out, wherever it runs.
 
-    STOP parks it until CONT. A process that has ended ignores signals.
+    TERM lets it clean up for `grace_s` seconds, KILL does not. STOP parks it until CONT. A
+    process that has ended ignores signals. TERM needs the process's program: where no living
+    kernel has it, it waits for one.
     """
 
     pid: Pid
     signal: Signal = "TERM"
     grace_s: float = Field(default=5.0, ge=0)
+    group: bool = False
+
+
+class Resolve(Request[None], topic="process.resolve", effect="idempotent"):
+    """Say how a call came out that a stopped process is in doubt of; the process goes on.
+
+    It was `done` with this result, or has `failed` with this error, or is to be made `again`.
+    The call is that at `key`, or the first one in doubt. Raises NotInDoubt.
+    """
+
+    pid: Pid
+    outcome: Literal["done", "failed", "again"]
+    result: JsonValue = None
+    error: str = ""
+    key: Key | None = None
 
 
 class ListProcesses(Request[tuple[ProcessStatus, ...]], topic="process.list", effect="none"):
@@ -148,29 +183,35 @@ class OpenStream(Request[Any], topic="process.open_stream", effect="none"):
     pid: Pid
 
 
-class Question(Value):
-    """What a process asks a human. `number` identifies it."""
+class Ask(Request[Question], topic="human.ask", effect="idempotent"):
+    """Put a question to a human, once for each place of a process's log.
 
-    number: int
-    pid: Pid
-    text: str
-    choices: tuple[str, ...] = ()
-
-
-class Ask(Request[str], topic="human.ask", effect="none"):
-    """Put a question to a human and wait for the answer."""
+    The reply is the question as it stands, with the answer if there is one. The answer comes
+    until `deadline`, in seconds since 1970.
+    """
 
     pid: Pid
+    epoch: int
+    key: Key
     text: str
     choices: tuple[str, ...] = ()
+    deadline: float | None = None
+
+
+class Withdraw(Request[Question], topic="human.withdraw", effect="idempotent"):
+    """Do not ask any more. The reply is the question with the answer it had until now."""
+
+    pid: Pid
+    epoch: int
+    key: Key
 
 
 class ListQuestions(Request[tuple[Question, ...]], topic="human.list", effect="none"):
     """The questions that wait for an answer."""
 
 
-class Answer(Request[None], topic="human.answer", effect="idempotent"):
-    """Answer a question; where it offers choices, with one of them."""
+class Answer(Request[None], topic="human.answer", effect="once"):
+    """Answer a question; where it offers choices, with one of them. Raises NoSuchQuestion."""
 
     number: int
     text: str
@@ -220,6 +261,15 @@ class SyscallBegan(Event, topic="process.syscall_began"):
     pid: Pid
     key: Key
     kind: str
+
+
+class SyscallRepeated(Event, topic="process.syscall_repeated"):
+    """A syscall that a crash had cut is made again; it has been begun `attempts` times before."""
+
+    pid: Pid
+    key: Key
+    kind: str
+    attempts: int
 
 
 class SyscallDone(Event, topic="process.syscall_done"):

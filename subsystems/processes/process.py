@@ -1,11 +1,11 @@
 """The handle through which a program speaks. Each of its calls is a syscall in the log."""
 
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-import anyio
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from ...kernel.errors import KernelError, Refused
@@ -16,23 +16,19 @@ from ..storage.messages import (
     AddMemory,
     AddPage,
     AddProcess,
+    CloseQuestion,
     Memory,
     Page,
     Pid,
     PostLetter,
     ProcessClass,
     ProcessRecord,
-    TakeLetter,
     Write,
 )
-from ..tools.messages import CallTool, FindTools, ToolError
-from . import flow
-from .messages import (
-    Ask,
-    Kill,
-    Origin,
-    Signal,
-)
+from ..tools.messages import CallTool, FindTools, Reconcile, Reconciled, ToolError
+from . import flow, waits
+from .doubt import Recovery, Testimony
+from .messages import Kill, Origin, Signal
 from .transcript import Outcome, Transcript
 
 if TYPE_CHECKING:
@@ -184,6 +180,10 @@ class Process:
         asked = tool if isinstance(tool, ToolCall) else None
         name, given = (asked.name, asked.arguments) if asked else (str(tool), arguments)
 
+        def told(value: Any, key: str) -> Outcome:
+            page = asked and Page(role="tool", entry=key, tool_call_id=asked.id)
+            return value, (AddPage(page=page),) if page else ()
+
         async def work(origin: Origin) -> Outcome:
             (found,) = await self._service.request(FindTools(names=(name,)))
             value = await self._service.request(
@@ -196,8 +196,15 @@ class Process:
                 to=found.address,
                 origin=origin,
             )
-            page = asked and Page(role="tool", entry=origin.key, tool_call_id=asked.id)
-            return value, (AddPage(page=page),) if page else ()
+            return told(value, origin.key)
+
+        async def ask(origin: Origin) -> Testimony:
+            (found,) = await self._service.request(FindTools(names=(name,)))
+            if not found.reconciles:
+                return Testimony()
+            reconcile = Reconcile(name=name, key=f"{self.pid}/{origin.key}")
+            said = await self._service.request(reconcile, to=found.address)
+            return Testimony(said, found.refuses_repeats)
 
         def tell(error: Exception) -> tuple[Write, ...]:
             if asked is None:
@@ -205,7 +212,8 @@ class Process:
             page = Page(role="tool", text=f"error: {error}", tool_call_id=asked.id)
             return (AddPage(page=page),)
 
-        return await self._said.syscall(f"call:{name}", given, work, failed=tell)
+        recovery = Recovery(ask, told)
+        return await self._said.syscall(f"call:{name}", given, work, failed=tell, recovery=recovery)
 
     async def attempt(self, tool: ToolCall, /) -> JsonValue:
         """Run a tool the model asked for; a failure or a refusal is text for it to read."""
@@ -256,8 +264,11 @@ class Process:
         tags: Sequence[str] = (),
         process_class: ProcessClass | None = None,
         priority: int | None = None,
+        bound: bool = False,
     ) -> "ProcessRef[T]":
         """Start a child, of this process's class, priority and tenant unless said otherwise.
+
+        It goes on when this process ends, unless it is `bound`: then it is sent TERM.
 
         Awaiting the child is a syscall: `await self.wait(child)` or `await child`.
         """
@@ -273,6 +284,7 @@ class Process:
             priority=self._live.record.priority if priority is None else priority,
             tenant=self.tenant,
             parent=self.pid,
+            bound=bound,
         )
 
         async def work(origin: Origin) -> Outcome:
@@ -289,68 +301,105 @@ class Process:
         """Wait for a process to end. Raises ProcessFailed."""
 
         async def work(origin: Origin) -> Outcome:
-            return await self._live.wait("wait", self._service.ended(child.pid, self.pid)), ()
+            return await waits.end(self._service, self._live, child.pid), ()
 
         return child.result_of(await self._said.syscall("wait", child.pid, work, ProcessRecord))
 
-    async def kill(self, child: "ProcessRef[Any]", signal: Signal = "TERM") -> None:
-        """Send a signal to another process."""
+    async def kill(
+        self,
+        child: "ProcessRef[Any]",
+        signal: Signal = "TERM",
+        *,
+        grace_s: float = 5.0,
+        group: bool = False,
+    ) -> None:
+        """Send a signal to another process, to a `group` with all its descendants."""
+        request = Kill(pid=child.pid, signal=signal, grace_s=grace_s, group=group)
 
         async def work(origin: Origin) -> Outcome:
-            await self._service.kill(Kill(pid=child.pid, signal=signal))
+            await self._service.signals.send(request)
             return None, ()
 
-        await self._said.syscall("kill", (child.pid, signal), work)
+        await self._said.syscall("kill", (child.pid, signal, grace_s, group), work)
 
     async def send(self, to: "ProcessRef[Any] | int", body: JsonValue, /) -> None:
         """Put a letter into another process's mailbox, exactly once."""
         pid = Pid(to if isinstance(to, int) else to.pid)
 
         async def work(origin: Origin) -> Outcome:
-            await self._service.check_mailbox(pid)
+            await self._service.mail.check(pid)
             return None, (PostLetter(to=pid, body=body),)
 
         await self._said.syscall("send", (pid, body), work)
-        await self._service.deliver(pid)
+        await self._service.mail.deliver(pid)
 
     def receive(self) -> Coroutine[Any, Any, Any]:
         """The next letter of this process's mailbox, in order; waits for one."""
         return self._said.syscall("receive", None, self._receive)
 
-    async def _receive(self, origin: Origin) -> Outcome:
-        while (letter := await self._service.next_letter(self._live, origin.key)) is None:
-            self._live.block("receive")
-            try:
-                await self._live.bell()
-            finally:
-                self._live.unblock("receive")
-        return letter.body, (TakeLetter(number=letter.number),)
+    def _receive(self, origin: Origin) -> Coroutine[Any, Any, Outcome]:
+        return waits.letter(self._service, self._live, origin)
 
-    async def ask(self, text: str, *, choices: Sequence[str] = ()) -> str:
-        """Ask a human and wait for the answer, one of `choices` where there are any."""
+    async def ask(
+        self, text: str, *, choices: Sequence[str] = (), deadline_s: float | None = None
+    ) -> str:
+        """Ask a human and wait for the answer, one of `choices` where there are any.
 
-        async def work(origin: Origin) -> Outcome:
-            asking = Ask(pid=self.pid, text=text, choices=tuple(choices))
-            return await self._live.wait("ask", self._service.request(asking)), ()
+        Raises TimeoutError when there is none after `deadline_s` seconds.
+        """
+        said = (text, tuple(choices), deadline_s)
+        return str(await self._said.syscall("ask", said, partial(self._ask, *said)))
 
-        answer: str = await self._said.syscall("ask", (text, tuple(choices)), work)
-        return answer
+    async def _ask(
+        self, text: str, choices: tuple[str, ...], seconds: float | None, origin: Origin
+    ) -> Outcome:
+        deadline = None
+        if seconds is not None:
+            deadline = await self._said.promise(origin, lambda: self._said.wall() + seconds)
+        asking = waits.asking(origin, text, choices, deadline)
+        answer = await waits.answer(self._service, self._live, asking)
+        return answer, (CloseQuestion(key=origin.key),)
 
     # Time and chance
 
     async def sleep(self, seconds: float, /) -> None:
-        """Do nothing for so long."""
+        """Do nothing for so long, wherever it runs then; when that ends is in the log."""
+        if seconds > 0:
+            until = partial(self._sleep, lambda: self._said.wall() + seconds)
+            await self._said.syscall("sleep", seconds, until)
 
-        async def work(origin: Origin) -> Outcome:
-            return await self._live.wait("sleep", anyio.sleep(seconds)), ()
+    async def sleep_until(self, moment: float, /) -> None:
+        """Do nothing until then, in seconds since 1970."""
+        await self._said.syscall("sleep_until", moment, partial(self._sleep, lambda: moment))
 
-        await self._said.syscall("sleep", seconds, work)
+    async def cron(self, expression: str, /, *, zone: str = "UTC") -> float:
+        """Do nothing until the next time the expression names, "0 9 * * 1-5"; gives that time.
+
+        In seconds since 1970; `zone` is a time zone's name. What was missed while nothing ran
+        is made up for once. Raises ValueError for what is no such expression or zone.
+        """
+        from .schedule import Schedule  # most programs keep no calendar
+
+        occurs = Schedule(expression, zone)
+
+        def make() -> float:
+            return occurs.after(max(self._said.wall(), self._live.record.clock))
+
+        said = (expression, zone)
+        moment = float(await self._said.syscall("cron", said, partial(self._sleep, make)))
+        self._live.record = replace(self._live.record, clock=moment)  # no time comes twice
+        return moment
+
+    async def _sleep(self, make: Callable[[], float], origin: Origin) -> Outcome:
+        moment = await self._said.promise(origin, make)
+        await waits.time(self._service, self._live, moment)
+        return moment, ()
 
     async def now(self) -> float:
         """Seconds since 1970, the same again on resume."""
 
         async def work(origin: Origin) -> Outcome:
-            return time.time(), ()
+            return self._said.wall(), ()
 
         return float(await self._said.syscall("now", None, work))
 
@@ -362,14 +411,29 @@ class Process:
 
         return float(await self._said.syscall("random", None, work))
 
-    async def run_once(self, name: str, work: Callable[[], Awaitable[Any]], /) -> Any:
-        """Run your own code outside the kernel and journal what it returned (JSON data)."""
+    async def run_once(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[Any]],
+        /,
+        *,
+        reconcile: Callable[[], Awaitable[Reconciled]] | None = None,
+    ) -> Any:
+        """Run your own code outside the kernel and journal what it returned (JSON data).
+
+        Was it cut by a crash, `reconcile` is asked what became of it: `done(result)`,
+        `not_done` or `unknown`. Without one the process stops, for a human to say.
+        """
 
         async def run(origin: Origin) -> Outcome:
             await self._service.intend(origin)
             return await work(), ()
 
-        return await self._said.syscall(f"run_once:{name}", None, run)
+        async def ask(origin: Origin) -> Testimony:
+            return Testimony() if reconcile is None else Testimony(await reconcile())
+
+        recovery = Recovery(ask, lambda value, key: (value, ()))
+        return await self._said.syscall(f"run_once:{name}", None, run, recovery=recovery)
 
     # Side by side
 

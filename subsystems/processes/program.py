@@ -216,8 +216,12 @@ class ProcessRef(Generic[T]):
         """Put a letter into its mailbox; the body must be JSON data."""
         await self._kernel.request(Send(to=self.pid, body=body))
 
-    async def kill(self, signal: Signal = "TERM", *, grace_s: float = 5.0) -> None:
-        await self._kernel.request(Kill(pid=self.pid, signal=signal, grace_s=grace_s))
+    async def kill(
+        self, signal: Signal = "TERM", *, grace_s: float = 5.0, group: bool = False
+    ) -> None:
+        """Send a signal, to a `group` with all descendants."""
+        kill = Kill(pid=self.pid, signal=signal, grace_s=grace_s, group=group)
+        await self._kernel.request(kill)
 
     async def stream(self) -> AsyncIterator[Delta]:
         """Every piece of text its model calls produce from now on, until it ends.
@@ -241,8 +245,10 @@ class Child(ProcessRef[T]):
     async def send(self, body: Any, /) -> None:
         await self._parent.send(self, body)
 
-    async def kill(self, signal: Signal = "TERM", *, grace_s: float = 5.0) -> None:
-        await self._parent.kill(self, signal)
+    async def kill(
+        self, signal: Signal = "TERM", *, grace_s: float = 5.0, group: bool = False
+    ) -> None:
+        await self._parent.kill(self, signal, grace_s=grace_s, group=group)
 
 
 def spawn_request(
@@ -256,6 +262,7 @@ def spawn_request(
     priority: int = 50,
     tenant: str = "default",
     parent: Pid | None = None,
+    bound: bool = False,
 ) -> SpawnProcess:
     state = what if isinstance(what, Program) else what.state
     return SpawnProcess(
@@ -269,6 +276,7 @@ def spawn_request(
         priority=priority,
         tenant=tenant,
         parent=parent,
+        bound=bound,
     )
 
 

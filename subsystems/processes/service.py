@@ -1,15 +1,13 @@
 """The process table: spawns programs, lets others wait for them, signals them, parks them."""
 
 import asyncio
-from contextlib import suppress
 from contextvars import Context
-from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
-from ...kernel.call import Envelope, current, here
-from ...kernel.service import Service, handles
+from ...kernel.call import Envelope, here
+from ...kernel.service import Service, handles, subscribes
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
@@ -18,53 +16,54 @@ from ..storage.messages import (
     AddProcess,
     ClaimProcesses,
     Commit,
-    Entry,
+    FindAlarms,
     FindProcesses,
+    FindStranded,
     Intend,
-    Key,
     KeyTaken,
-    Letter,
     NewPid,
     Pid,
     PostLetter,
     ProcessRecord,
+    Question,
+    Rang,
+    ReadCommands,
     ReadLetters,
     ReadLog,
     ReadProcess,
-    SaveProcess,
+    ReadQuestions,
     State,
-    StorageUnavailable,
     Write,
 )
-from ..tools.messages import CallTool, FindTools
+from ..tools.messages import CallTool, FindTools, Reconcile
+from .adoption import Adoption
 from .live import Live
+from .mailbox import Mailboxes
 from .messages import (
     Ask,
     Blocked,
     Inspect,
     Kill,
     ListProcesses,
-    MailboxFull,
     NoSuchProcess,
     OpenStream,
     Origin,
     ProcessExited,
-    ProcessParked,
     ProcessResumed,
     ProcessSpawned,
     ProcessStatus,
-    ProgramDiverged,
+    Resolve,
     Send,
     Spawn,
     Wait,
+    Withdraw,
 )
-from .process import Process
-from .program import Definition, Exit
+from .program import Definition
+from .registry import definitions
+from .residence import live_through
+from .signals import Signals
 from .stream import DeltaStream
-from .syscall import Suspended
-from .transcript import Transcript
 
-KILLED = "killed by a signal"
 LAST_WORDS_S = 5.0
 """How long the clean-up of a program that is cut may take at the end of the kernel."""
 
@@ -74,16 +73,20 @@ class Processes(
     name="processes",
     needs_at_start=[
         *(Commit, ClaimProcesses, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses),
-        *(Render, Complete, FindTools, CallTool, Remember, Recall, Ask),
+        *(ReadCommands, ReadQuestions, FindAlarms, FindStranded),
+        *(Render, Complete, FindTools, CallTool, Remember, Recall, Ask, Withdraw),
     ],
+    needs=[Reconcile],
 ):
     """Runs programs as processes.
 
-    `mailbox` bounds a process's letters. A process that waits for a letter or for another
-    process longer than `park_after_s` leaves memory, and comes back by replay. When the
+    `programs` are known from the start, as "package.module" or "package.module:name"; others
+    become known when they are spawned. `mailbox` bounds a process's letters. A process that
+    only waits, longer than `park_after_s`, leaves memory, and comes back by replay. When the
     kernel ends, whoever is at work may finish within `drain_s`; then processes are suspended
     where they are, or killed with `detach=False`. Every `adopt_every_s` it takes over the
-    processes of its programs whose kernel has gone.
+    processes of its programs whose kernel has gone. A model call that a crash has cut is sent
+    again, or, with `on_unknown_call = "park"`, stops its process until somebody resolves it.
     """
 
     def __init__(
@@ -93,19 +96,25 @@ class Processes(
         drain_s: float = 10.0,
         detach: bool = True,
         adopt_every_s: float = 5.0,
+        programs: tuple[str, ...] = (),
+        on_unknown_call: Literal["again", "park"] = "again",
     ) -> None:
-        self._mailbox, self._park_after_s = mailbox, park_after_s
-        self._drain_s, self._adopt_every_s = drain_s, adopt_every_s
+        self._park_after_s, self._drain_s = park_after_s, drain_s
         self._last_verdict: State = "parked" if detach else "killed"
-        self._live: dict[Pid, Live] = {}
-        self._programs: dict[tuple[str, str], Definition[Any]] = {}
+        self.on_unknown_call = on_unknown_call
+        self.live: dict[Pid, Live] = {}
+        self.programs: dict[tuple[str, str], Definition[Any]] = {}
+        self.known: tuple[tuple[str, str], ...] = ()  # their names and versions
+        self.exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
+        self.adoption = Adoption(self, adopt_every_s)
+        self.mail, self.signals = Mailboxes(self, mailbox), Signals(self)
         self._newborn: set[Pid] = set()  # born here, and not yet in memory
-        self._exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
-        self._waiters: dict[Pid, set[Pid]] = {}
         self._keyed = anyio.Lock()
         self._running = anyio.Event()
-        self._registered = anyio.Event()  # a program has become known
         self.ending = False
+        for name in programs:
+            for definition in definitions(name):
+                self.register(definition)
 
     async def start(self) -> None:
         self.ending, self._running = False, anyio.Event()
@@ -114,7 +123,7 @@ class Processes(
         """Own the tasks of all processes. The library's own group: half the memory of anyio's."""
         async with asyncio.TaskGroup() as self._tasks_of_processes:
             self._running.set()
-            self.start_soon(self._adopt, name="adopt")
+            self.start_soon(self.adoption.run, name="adopt")
             try:
                 await self._park_idle()
             finally:
@@ -124,15 +133,15 @@ class Processes(
     async def _suspend_all(self) -> None:
         """Let those at work finish for a while; whoever waits, now or then, leaves at once."""
         self.ending = True
-        for live in tuple(self._live.values()):
+        for live in tuple(self.live.values()):
             live.leave_with(self._last_verdict)
         await self._until_gone(self._drain_s)
-        for live in tuple(self._live.values()):
+        for live in tuple(self.live.values()):
             live.cut(self._last_verdict, sealed=True)
         await self._until_gone(LAST_WORDS_S)
 
     async def _until_gone(self, seconds: float) -> None:
-        tasks = [live.task for live in self._live.values() if live.task is not None]
+        tasks = [live.task for live in self.live.values() if live.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
@@ -141,36 +150,15 @@ class Processes(
         while True:
             await anyio.sleep(max(self._park_after_s / 4, 0.01))
             limit = self.bus.time() - self._park_after_s
-            for live in tuple(self._live.values()):
+            for live in tuple(self.live.values()):
                 if live.idle_since(limit) and not live.sealed:
                     live.cut("parked", sealed=True)
 
-    async def _adopt(self) -> None:
-        """Take over what nobody runs: at first whatever there is, later what lost its kernel."""
-        known: set[tuple[str, str]] = set()
-        while not self.ending:
-            self._registered = anyio.Event()
-            new = tuple(set(self._programs) - known)
-            known |= set(new)
-            with suppress(StorageUnavailable):  # it may be back the next time
-                await self._claim(ClaimProcesses(programs=new))
-                await self._claim(ClaimProcesses(programs=tuple(known), states=("running",)))
-            with anyio.move_on_after(self._adopt_every_s):
-                await self._registered.wait()
-
-    async def _claim(self, claim: ClaimProcesses) -> None:
-        while claim.programs and not self.ending:
-            claimed = await self.request(claim)
-            for record in claimed:
-                await self._enter(record, fresh=False)
-            if len(claimed) < claim.limit:
-                return
-
     async def stop(self) -> None:
         self.ending = True
-        for live in self._live.values():
+        for live in self.live.values():
             live.close_streams()
-        self._live.clear()
+        self.live.clear()
 
     # Spawning
 
@@ -202,6 +190,7 @@ class Processes(
             role=request.role,
             tags=request.tags,
             parent=request.parent,
+            bound=request.bound,
             process_class=request.process_class,
             priority=request.priority,
             tenant=request.tenant,
@@ -210,49 +199,44 @@ class Processes(
         return record, True
 
     def register(self, definition: Definition[Any]) -> Definition[Any]:
-        known = self._programs.setdefault((definition.name, definition.version), definition)
+        known = self.programs.setdefault((definition.name, definition.version), definition)
+        if known is definition and len(self.programs) > len(self.known):
+            self.known = tuple(self.programs)
+            self.adoption.learn()
         if known is not definition:
             raise ValueError(
                 f"two programs are called {definition.name!r} version {definition.version!r}; "
                 "give one another name or version"
             )
-        self._registered.set()
         return definition
 
     async def resume(self, pid: Pid, record: ProcessRecord | None = None) -> ProcessRecord:
-        """Bring a process into memory, unless it is there, has ended or is stopped."""
-        record = record or await self.read(pid)
-        present = self._live.get(pid)
-        if present is not None:
-            present.called = present.sealed  # it is leaving, and will come back
-            return record
-        if self.ending or record.state in (*ENDED, "stopped"):
-            return record
-        if (record.program, record.version) not in self._programs:
-            raise NoSuchProcess(
-                f"process {pid} runs {record.program!r} version {record.version!r}, "
-                "a program that this kernel does not have"
-            )
-        fresh = pid in self._newborn
-        self._newborn.discard(pid)
-        if not fresh:
-            claimed = await self.request(ClaimProcesses(pid=pid))
-            if not claimed:
-                return record  # somebody else has it
-            (record,) = claimed
-        return await self._enter(record, fresh=fresh)
+        """Bring a process into memory, if it has something to do and nobody else has it."""
+        if pid in self._newborn:
+            self._newborn.discard(pid)
+            record = record or await self.read(pid)
+            if self.ending:
+                return record
+            if record.epoch == 0:  # else we froze, and another kernel has taken it over
+                return await self.enter(record, fresh=True)
+        if not self.ending:
+            await self.adoption.take(pid)
+        live = self.live.get(pid)
+        return live.record if live is not None else record or await self.read(pid)
 
-    async def _enter(self, record: ProcessRecord, *, fresh: bool) -> ProcessRecord:
+    async def enter(self, record: ProcessRecord, *, fresh: bool) -> ProcessRecord:
         """Let a process of ours run: from its beginning, or by replay."""
         pid = record.pid
-        live = self._live[pid] = Live(record, fresh=fresh)
+        live = self.live[pid] = Live(record, fresh=fresh)
+        if not fresh:
+            await self.signals.obey(live, replaying=True)
         if not self._running.is_set():  # an event that is set costs a round of the loop
             await self._running.wait()
         caused_by = Envelope(here(), self.address, self.bus.time())
         # In a context of its own: a copy of ours would keep the spawning call alive with it.
         Context().run(
             self._tasks_of_processes.create_task,
-            self._live_through(live, caused_by),
+            live_through(self, live, caused_by),
             name=f"{record.program}[{pid}]",
         )
         if not fresh:
@@ -272,88 +256,15 @@ class Processes(
             )
         )
 
-    # Running
-
-    async def _live_through(self, live: Live, caused_by: Envelope) -> None:
-        """One stay of a process in memory, from the log to its end or until it is parked."""
-        live.task = asyncio.current_task()
-        current.set(caused_by)
-        try:
-            result = await self._steps(live)
-            await self._leave(live, "exited", result=result)
-        except Suspended:
-            await self._leave(live, live.verdict or "parked")
-        except asyncio.CancelledError:
-            if live.verdict is None:
-                raise  # the kernel is ending; the process is suspended
-            await self._leave(live, live.verdict)
-        except ProgramDiverged as error:
-            await self._leave(live, "stopped", error=error)
-        except Exception as error:  # noqa: BLE001 - the run border: a program's error is its end
-            await self._leave(live, live.verdict or "failed", error=error)
-
-    async def _steps(self, live: Live) -> str:
-        """Step after step until Exit; gives the result as JSON."""
-        definition = self._programs[live.record.program, live.record.version]
-        said = Transcript(self, live)
-        process = Process(self, live, said)
-        state: Any = definition.state.model_validate_json(live.record.state_json)
-        while True:
-            said.begin(live.record.step, await self._read_log(live))
-            state = await definition.step(process, state)
-            if definition.single or isinstance(state, Exit):
-                result = state.result if isinstance(state, Exit) else state
-                return definition.result.dump_json(result).decode()
-            live.record = replace(
-                live.record, step=live.record.step + 1, state_json=state.model_dump_json()
-            )
-            await self.commit(live.record, SaveProcess(record=live.record))
-
-    async def _read_log(self, live: Live) -> dict[Key, Entry]:
-        """What the log knows of the step that begins."""
-        if live.fresh:
-            return {}
-        live.fresh = True  # the steps after this one are
-        log = await self.request(ReadLog(pid=live.record.pid, step=live.record.step))
-        return {entry.key: entry for entry in log}
-
-    async def _leave(
-        self,
-        live: Live,
-        state: State,
-        *,
-        result: str | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        """Leave memory: ended, parked or stopped."""
-        if state == "killed":
-            error = None  # what its clean-up ran into is not how it ended
-        live.record = replace(
-            live.record,
-            state=state,
-            result=result,
-            error=KILLED if state == "killed" else str(error) if error else None,
-            error_kind=type(error).__name__ if error else None,
-        )
-        pid = live.record.pid
-        await self.commit(live.record, SaveProcess(record=live.record))
-        if self._live.get(pid) is live:  # else it has been adopted already
-            del self._live[pid]
+    def forget(self, live: Live) -> None:
+        """It has left memory."""
+        if self.live.get(live.record.pid) is live:  # else it has been adopted already
+            del self.live[live.record.pid]
         live.close_streams()
-        if state in ENDED:
-            await self._announce_end(live.record)
-            return
-        await self.publish(ProcessParked(pid=pid, waits_in=live.waits_in))
-        letters = await self.request(ReadLetters(pid=pid))
-        if live.called or letters:  # what it waits for came while it was leaving
-            await self.resume(pid)
 
-    async def _announce_end(self, record: ProcessRecord) -> None:
-        ended = self._exits.pop(record.pid, None)
-        if ended is not None and not ended.done():
-            ended.set_result(record)
-        for waiter in self._waiters.pop(record.pid, ()):
-            await self.resume(waiter)
+    async def announce_end(self, record: ProcessRecord) -> None:
+        """Tell whoever waits here; of others, the doorbell tells."""
+        self.tell_waiting(record)
         if self.bus.hears(ProcessExited):
             await self.publish(
                 ProcessExited(
@@ -361,8 +272,15 @@ class Processes(
                 )
             )
 
-    async def commit(self, record: ProcessRecord, *writes: Write) -> None:
-        await self.request(Commit(pid=record.pid, epoch=record.epoch, writes=writes))
+    def tell_waiting(self, record: ProcessRecord) -> None:
+        ended = self.exits.pop(record.pid, None)
+        if ended is not None and not ended.done():
+            ended.set_result(record)
+
+    # The log
+
+    async def commit(self, record: ProcessRecord, *writes: Write, lazy: bool = False) -> None:
+        await self.request(Commit(pid=record.pid, epoch=record.epoch, writes=writes, lazy=lazy))
 
     async def intend(self, origin: Origin) -> None:
         """The intent of what a program does outside of the kernel."""
@@ -378,15 +296,20 @@ class Processes(
     async def wait(self, request: Wait) -> ProcessRecord:
         return await self.ended(request.pid)
 
-    async def ended(self, pid: Pid, waiter: Pid | None = None) -> ProcessRecord:
-        """Wait for a process to end. A waiting process is brought back for it if it is parked."""
-        if waiter is not None:
-            self._waiters.setdefault(pid, set()).add(waiter)
-        if pid not in self._live and (record := await self.read(pid)).state in ENDED:
-            return record
-        ended = self._exits.get(pid)
-        if ended is None:
-            ended = self._exits[pid] = asyncio.get_running_loop().create_future()
+    async def ended(self, pid: Pid) -> ProcessRecord:
+        """Wait for a process to end, wherever it runs."""
+        ended = self.exits.get(pid)
+        if ended is None:  # before we look, so that no end is missed
+            ended = self.exits[pid] = asyncio.get_running_loop().create_future()
+        if pid not in self.live:
+            try:
+                record = await self.read(pid)
+            except NoSuchProcess:
+                self.exits.pop(pid, None)
+                raise
+            if record.state in ENDED:
+                self.tell_waiting(record)
+                return record
         return await asyncio.shield(ended)  # others may wait for it too
 
     async def read(self, pid: Pid) -> ProcessRecord:
@@ -395,11 +318,12 @@ class Processes(
             raise NoSuchProcess(f"there is no process {pid}")
         return record
 
-    def _status(self, record: ProcessRecord) -> ProcessStatus:
-        live = self._live.get(record.pid)
+    def _status(self, record: ProcessRecord, stranded: bool) -> ProcessStatus:
+        live = self.live.get(record.pid)
         return ProcessStatus(
             record=record if live is None else live.record,
             live=live is not None,
+            stranded=stranded,
             doing=Blocked(kind=live.waits_in, since=live.since) if live and live.waits_in else None,
         )
 
@@ -409,16 +333,20 @@ class Processes(
         if record is None:
             which = f"number {request.pid}" if request.key is None else f"key {request.key!r}"
             raise NoSuchProcess(f"there is no process with {which}")
-        return self._status(record)
+        away = () if record.pid in self.live or record.state in ENDED else (record.pid,)
+        stranded = await self.request(FindStranded(pids=away)) if away else ()
+        return self._status(record, record.pid in stranded)
 
     @handles(ListProcesses)
     async def list(self, request: ListProcesses) -> tuple[ProcessStatus, ...]:
         found = await self.request(FindProcesses(**request.model_dump()))
-        return tuple(self._status(record) for record in found)
+        away = tuple(r.pid for r in found if r.pid not in self.live and r.state not in ENDED)
+        stranded = await self.request(FindStranded(pids=away)) if away else ()
+        return tuple(self._status(record, record.pid in stranded) for record in found)
 
     @handles(OpenStream)
     async def open_stream(self, request: OpenStream) -> DeltaStream:
-        live = self._live.get(request.pid)
+        live = self.live.get(request.pid)
         if live is not None:
             return live.open_stream()
         await self.read(request.pid)
@@ -430,79 +358,29 @@ class Processes(
 
     @handles(Send)
     async def send(self, request: Send) -> None:
-        record = await self.check_mailbox(request.to)
-        outside = Commit(
-            pid=Pid(0), epoch=0, writes=(PostLetter(to=record.pid, body=request.body),)
-        )
-        await self.request(outside)
-        await self.deliver(record.pid)
+        record = await self.mail.check(request.to)
+        letter = PostLetter(to=record.pid, body=request.body)
+        await self.request(Commit(pid=Pid(0), epoch=0, writes=(letter,)))
+        await self.mail.deliver(record.pid)
 
-    async def check_mailbox(self, pid: Pid) -> ProcessRecord:
-        """May a letter be put there?"""
-        record = await self.read(pid)
-        if record.state in ENDED:
-            raise NoSuchProcess(f"process {pid} has {record.state}; it reads no letters")
-        letters = await self.request(ReadLetters(pid=pid, limit=self._mailbox))
-        if len(letters) >= self._mailbox:
-            raise MailboxFull(f"the mailbox of process {pid} holds {len(letters)} letters")
-        return record
+    async def questions(self, ask: Ask) -> tuple[Question, ...]:
+        """The question of this place, as it stands."""
+        return await self.request(ReadQuestions(pid=ask.pid, key=ask.key))
 
-    async def deliver(self, pid: Pid) -> None:
-        """A letter has been committed: wake the process, from outside of memory if need be."""
-        live = self._live.get(pid)
-        if live is not None:
-            live.wake()
-        else:
-            await self.resume(pid)
-
-    async def next_letter(self, live: Live, key: Key) -> Letter | None:
-        """The oldest letter that no other branch of the process is taking."""
-        held = live.taking or {}
-        letters = await self.request(ReadLetters(pid=live.record.pid, limit=len(held) + 1))
-        for letter in letters:
-            if letter.number not in (live.taking or {}).values():
-                live.taking = {**(live.taking or {}), key: letter.number}
-                return letter
-        return None
+    @subscribes(Rang, overflow="lossless")
+    async def on_rang(self, event: Rang) -> None:
+        if not self.ending:
+            await self.adoption.ring(event.pids)
 
     # Signals
 
     @handles(Kill)
     async def kill(self, request: Kill) -> None:
-        record, live = await self.read(request.pid), self._live.get(request.pid)
-        if record.state in ENDED:
-            return
-        if request.signal == "CONT":
-            await self._continue(record)
-        elif live is None:
-            await self._signal_absent(record, request)
-        elif request.signal == "STOP":
-            live.cut("stopped", sealed=True)
-        elif request.signal == "KILL":
-            live.cut("killed", sealed=True)
-        else:
-            live.cut("killed", sealed=False)
-            self.start_soon(self._then_kill, live, request.grace_s, name=f"kill {record.pid}")
+        await self.signals.send(request)
 
-    async def _then_kill(self, live: Live, grace_s: float) -> None:
-        """TERM has been sent; what is not gone after the grace is killed."""
-        await anyio.sleep(grace_s)
-        if self._live.get(live.record.pid) is live:
-            live.cut("killed", sealed=True)
-
-    async def _signal_absent(self, record: ProcessRecord, request: Kill) -> None:
-        state: State = "stopped" if request.signal == "STOP" else "killed"
-        error = None if state == "stopped" else KILLED
-        record = replace(record, state=state, error=error)
-        await self.commit(record, SaveProcess(record=record))
-        if state == "killed":
-            await self._announce_end(record)
-
-    async def _continue(self, record: ProcessRecord) -> None:
-        if record.state == "stopped":
-            record = replace(record, state="parked", error=None)
-            await self.commit(record, SaveProcess(record=record))
-        await self.resume(record.pid)
+    @handles(Resolve)
+    async def resolve(self, request: Resolve) -> None:
+        await self.signals.resolve(request)
 
 
 class _Free:

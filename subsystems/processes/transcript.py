@@ -1,15 +1,25 @@
 """A process's side of the log: it answers from what is known, and commits what is new."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from ...kernel.errors import KernelError
-from ..storage.messages import Entry, Fenced, Key, Settle, Write
+from ..storage.messages import (
+    Entry,
+    Fenced,
+    Intend,
+    Key,
+    Settle,
+    StorageUnavailable,
+    Write,
+)
+from .doubt import Doubt, Outcome, Recovery, Work
 from .messages import Origin, ProgramDiverged, SyscallBegan, SyscallDone
 from .syscall import Branch, Suspended, branch, check, fingerprint, freeze, thaw
 
@@ -17,17 +27,15 @@ if TYPE_CHECKING:
     from .live import Live
     from .service import Processes
 
-Outcome = tuple[Any, tuple[Write, ...]]
-"""What a syscall gives (as JSON data), and the effects that are committed with it."""
-Work = Callable[[Origin], Awaitable[Outcome]]
+__all__ = ["Outcome", "Recovery", "Transcript", "Work"]
+
+
+REPEATABLE = frozenset({"think", "note", "now", "random"})
+"""Whose outcome may be lost in a crash, if all that came after it is lost too: see Commit."""
 
 
 def _no_effects(error: Exception) -> tuple[Write, ...]:
     return ()
-
-
-UNJOURNALED = (Fenced, ProgramDiverged)
-"""No outcomes: after these the process says nothing more here."""
 
 
 class Transcript:
@@ -59,21 +67,60 @@ class Transcript:
             raise Suspended
         return place.take(kind)
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Something is going on that cannot be parked."""
-        self._live.open += 1
-        try:
-            yield
-        finally:
-            self._live.open -= 1
-
     def known(self, key: Key, kind: str, mark: str) -> Entry | None:
-        """The log's entry for this place if it is settled; it must say the same."""
+        """The log's entry for this place if it is settled.
+
+        A program that says something else than the log stops here, whatever it would catch.
+        """
         entry = self._log.get(key)
-        if entry is not None:
+        if entry is None:
+            return None
+        try:
             check(entry, kind, mark)
-        return entry if entry is not None and entry.settled else None
+        except ProgramDiverged as error:
+            self._live.seal("stopped", error)
+            raise Suspended from error
+        return entry if entry.settled else None
+
+    async def promise(self, origin: Origin, make: Callable[[], float]) -> float:
+        """A time that is made up once and found again, however often this place is reached."""
+        known = self._log.get(origin.key)
+        if known is not None and known.note:
+            return float(known.note)
+        made = make()
+        intent = Intend(
+            key=origin.key,
+            kind=origin.kind,
+            fingerprint=origin.fingerprint,
+            effect="none",
+            note=repr(made),
+        )
+        await self._commit(intent)
+        return made
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return self._service.bus.wall()
+
+    @contextmanager
+    def until(self, moment: float) -> Iterator[anyio.CancelScope]:
+        """What goes on in here is cut then, and, parked, comes back for it."""
+        with self._live.deadline(moment), anyio.move_on_after(moment - self.wall()) as scope:
+            yield scope
+
+    async def _commit(self, *writes: Write, lazy: bool = False) -> None:
+        """Whoever cannot write any more says nothing more."""
+        if self._live.sealed:
+            raise Suspended
+        try:
+            await self._service.commit(self._live.record, *writes, lazy=lazy)
+        except (Fenced, StorageUnavailable) as error:
+            raise self._cut_off(error) from error
+
+    def _cut_off(self, error: Exception) -> Suspended:
+        """By a new owner, for good; or by a database that is away, until it is back."""
+        self._live.seal("lost" if isinstance(error, Fenced) else "parked")
+        return Suspended()
 
     def origin(self, key: Key, kind: str, mark: str) -> Origin:
         record = self._live.record
@@ -98,9 +145,7 @@ class Transcript:
             failed=failed,
             body=body,
         )
-        if self._live.sealed:
-            raise Suspended
-        await self._service.commit(self._live.record, outcome, *writes)
+        await self._commit(outcome, *writes, lazy=origin.kind in REPEATABLE)
 
     async def syscall(
         self,
@@ -110,6 +155,7 @@ class Transcript:
         reply: Any = None,
         *,
         failed: Callable[[Exception], tuple[Write, ...]] = _no_effects,
+        recovery: Recovery | None = None,
     ) -> Any:
         """Answer from the log, or do the work and commit how it came out."""
         place, entry = branch.get(), None
@@ -123,7 +169,10 @@ class Transcript:
                 bus = self._service.bus
                 if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
                     work = self._watched(work)
-                value, writes = await work(origin)
+                if self._log or self._live.doomed is not None:
+                    value, writes = await self._resumed(origin, work, recovery)
+                else:
+                    value, writes = await work(origin)
                 body = _write(value)
                 await self.settle(origin, body, *writes)
                 return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
@@ -133,7 +182,9 @@ class Transcript:
         except (KernelError, TimeoutError) as error:
             if self._live.sealed or self._service.ending:
                 raise Suspended from error
-            if entry is None and not isinstance(error, UNJOURNALED):
+            if isinstance(error, Fenced | StorageUnavailable):
+                raise self._cut_off(error) from error
+            if entry is None:
                 await self.settle(origin, freeze(error), *failed(error), failed=True)
             raise
         except BaseException as cut:
@@ -145,6 +196,15 @@ class Transcript:
             self._live.open -= 1
             if self._live.taking:  # committed with its letter, or free for others again
                 self._live.taking.pop(key, None)
+
+    async def _resumed(self, origin: Origin, work: Work, recovery: Recovery | None) -> Outcome:
+        """Do what the log does not know, or not how it came out."""
+        if self._live.doomed is not None:
+            self._service.signals.terminate(self._live)
+        begun = self._log.get(origin.key)
+        if begun is None or begun.effect == "none":
+            return await work(origin)
+        return await Doubt(self._service, self._live, begun).settled(origin, work, recovery)
 
     def _watched(self, work: Work) -> Work:
         """The same work, with somebody listening."""

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import JsonValue
 
@@ -15,11 +15,17 @@ SHOWN = 20
 
 
 class Tool(Value):
-    """A tool that can be called: what the model sees, what a retry may do, who has it."""
+    """A tool that can be called: what the model sees, what a retry may do, who has it.
+
+    `reconciles`: it can say what became of a call. `refuses_repeats`: a key that it has seen
+    it does not take again.
+    """
 
     spec: ToolSpec
     effect: Effect
     address: str
+    reconciles: bool = False
+    refuses_repeats: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +75,31 @@ class CallTool(Request[JsonValue], topic="tools.call", effect="once", addressed=
     arguments: JsonObject
     tool_effect: Effect = "once"
     key: str = ""
+
+
+class Reconciled(NamedTuple):
+    """What became of a call that nobody saw end. `result` is JSON data, of one that was done."""
+
+    outcome: Literal["done", "not_done", "unknown"]
+    result: JsonValue = None
+
+
+def done(result: JsonValue = None) -> Reconciled:
+    """The call was carried out, and this was its result."""
+    return Reconciled("done", result)
+
+
+not_done = Reconciled("not_done")
+"""The call was not carried out, until now."""
+unknown = Reconciled("unknown")
+"""It cannot be said."""
+
+
+class Reconcile(Request[Reconciled], topic="tools.reconcile", effect="none", addressed=True):
+    """What became of the call with this key?"""
+
+    name: str
+    key: str
 
 
 class ListTools(Request[tuple[Tool, ...]], topic="tools.list", effect="none", addressed=True):

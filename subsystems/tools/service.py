@@ -5,8 +5,18 @@ from pydantic import JsonValue
 from ...kernel.errors import BootError
 from ...kernel.message import Event
 from ...kernel.service import Service, handles, subscribes
-from .driver import ToolDriver
-from .messages import CallTool, FindTools, ListTools, Tool, ToolsChanged, UnknownTool
+from .driver import Offer, Reconciles, ToolDriver
+from .messages import (
+    CallTool,
+    FindTools,
+    ListTools,
+    Reconcile,
+    Reconciled,
+    Tool,
+    ToolsChanged,
+    UnknownTool,
+    unknown,
+)
 
 
 class Toolset(Service, name="tools", driver="tools"):
@@ -24,11 +34,26 @@ class Toolset(Service, name="tools", driver="tools"):
     @handles(ListTools)
     async def list_tools(self, request: ListTools) -> tuple[Tool, ...]:
         offers = await self._driver.offers()
-        return tuple(Tool(spec=o.spec, effect=o.effect, address=self.address) for o in offers)
+        return tuple(map(self._tool, offers))
+
+    def _tool(self, offer: Offer) -> Tool:
+        return Tool(
+            spec=offer.spec,
+            effect=offer.effect,
+            address=self.address,
+            reconciles=offer.reconciles,
+            refuses_repeats=offer.refuses_repeats,
+        )
 
     @handles(CallTool)
     async def call(self, request: CallTool) -> JsonValue:
         return await self._driver.call(request.name, request.arguments, request.key)
+
+    @handles(Reconcile)
+    async def reconcile(self, request: Reconcile) -> Reconciled:
+        if not isinstance(self._driver, Reconciles):
+            return unknown
+        return await self._driver.reconcile(request.name, request.key)
 
 
 class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):

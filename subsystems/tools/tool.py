@@ -3,9 +3,9 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Annotated, Any, NewType, TypeVar, get_type_hints, overload
+from typing import Annotated, Any, NewType, TypeVar, cast, get_type_hints, overload
 
 from anyio import to_thread
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, create_model
@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from ...kernel.message import Effect
 from ..llm.messages import JsonObject, ToolSpec
-from .messages import BadArguments, ToolError, ToolFailed
+from .messages import BadArguments, Reconciled, ToolError, ToolFailed, unknown
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 """A parameter of this type is not the model's to fill: it gets the call's key.
@@ -29,31 +29,50 @@ IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+Reconciler = Callable[[str], Reconciled | Awaitable[Reconciled]]
+"""Says what became of the call with this key: `done(result)`, `not_done` or `unknown`."""
+
 
 @overload
 def tool(function: F, /) -> F: ...
 @overload
-def tool(*, effect: Effect = "once") -> Callable[[F], F]: ...
-def tool(function: Any = None, /, *, effect: Effect = "once") -> Any:
+def tool(
+    *, effect: Effect = "once", reconcile: Reconciler | None = None, refuses_repeats: bool = False
+) -> Callable[[F], F]: ...
+def tool(
+    function: Any = None,
+    /,
+    *,
+    effect: Effect = "once",
+    reconcile: Reconciler | None = None,
+    refuses_repeats: bool = False,
+) -> Any:
     """Declare a function as a tool; it stays the function it is.
 
         @tool(effect="none")
         async def weather(city: Annotated[str, Field(description="a city's name")]) -> str:
             \"\"\"What the weather is like.\"\"\"
 
-    `effect` says what a retry may do; undeclared it is "once". The arguments' types and the
+    `effect` says what a retry may do; undeclared it is "once". `reconcile` is asked what became
+    of a call that a crash has cut, by its key; `refuses_repeats` promises that a key is taken
+    once, however late it comes. The arguments' types and the
     first paragraph of the docstring are what the model sees. A function that is not async
     runs in a thread. Raises TypeError for an argument without a type.
     """
+    declared = {
+        "__tool_effect__": effect,
+        "__tool_reconcile__": reconcile,
+        "__tool_refuses_repeats__": refuses_repeats,
+    }
     if function is None:
-        return partial(_declare, effect=effect)
-    return _declare(function, effect=effect)
+        return partial(_declare, declared=declared)
+    return _declare(function, declared=declared)
 
 
-def _declare(function: F, *, effect: Effect) -> F:
+def _declare(function: F, *, declared: dict[str, Any]) -> F:
     if next(iter(inspect.signature(function).parameters), "") != "self":
         FunctionTool(function)  # a method is checked later, when it is bound
-    function.__tool_effect__ = effect  # type: ignore[attr-defined]
+    vars(function).update(declared)
     return function
 
 
@@ -79,6 +98,8 @@ class FunctionTool:
         self.function = function
         self._is_async = inspect.iscoroutinefunction(function)
         self.effect: Effect = getattr(function, "__tool_effect__", "once")
+        self._reconcile: Reconciler | None = getattr(function, "__tool_reconcile__", None)
+        self.refuses_repeats: bool = getattr(function, "__tool_refuses_repeats__", False)
         self.name = _name_of(function)
         self._positional: list[str] = []
         self._keys: list[str] = []
@@ -118,6 +139,23 @@ class FunctionTool:
             raise
         except (Exception, SystemExit) as error:  # the driver edge: users' code
             raise ToolFailed(f"{self.name} failed: {type(error).__name__}: {error}") from error
+
+    @property
+    def reconciles(self) -> bool:
+        """Can it say what became of a call?"""
+        return self._reconcile is not None
+
+    async def reconcile(self, key: str) -> Reconciled:
+        """What became of the call with this key? Raises ToolFailed when that fails."""
+        if self._reconcile is None:
+            return unknown
+        try:
+            if not inspect.iscoroutinefunction(self._reconcile):
+                return cast(Reconciled, await to_thread.run_sync(self._reconcile, key))
+            return cast(Reconciled, await self._reconcile(key))
+        except (Exception, SystemExit) as error:  # the driver edge: users' code
+            told = f"{type(error).__name__}: {error}"
+            raise ToolFailed(f"{self.name} could not say what became of it: {told}") from error
 
     def _bind(self, arguments: JsonObject, key: str) -> dict[str, Any]:
         try:

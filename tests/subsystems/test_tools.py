@@ -16,11 +16,17 @@ from aoskernel.subsystems.tools.messages import (
     CallTool,
     FindTools,
     ListTools,
+    Reconcile,
+    Reconciled,
     ToolFailed,
     ToolsChanged,
     UnknownTool,
+    done,
+    not_done,
+    unknown,
 )
 from aoskernel.subsystems.tools.service import Toolbox, Toolset
+from aoskernel.subsystems.tools.tool import tool
 
 
 @dataclass
@@ -245,3 +251,65 @@ async def test_a_toolset_that_fails_is_not_left_out_in_silence() -> None:
 
         with pytest.raises(ToolFailed, match="the server hung up"):
             await found(kernel, "saw")
+
+
+# What became of a call
+
+
+async def test_a_tool_is_asked_what_became_of_a_call_by_its_key() -> None:
+    def look_up(key: str) -> Reconciled:
+        return done(f"order {key}")
+
+    @tool(effect="once", reconcile=look_up, refuses_repeats=True)
+    def order(what: str) -> str:
+        return what
+
+    async with Kernel(at("tools.shop", PythonTools(functions=(order,)))) as kernel:
+        (listed,) = await kernel.request(ListTools())
+        said = await kernel.request(Reconcile(name="order", key="7/0:1"))
+
+    assert (listed.reconciles, listed.refuses_repeats) == (True, True)
+    assert said == done("order 7/0:1")
+
+
+async def test_an_async_reconcile_is_awaited() -> None:
+    async def look_up(key: str) -> Reconciled:
+        return not_done
+
+    @tool(reconcile=look_up)
+    def order(what: str) -> str:
+        return what
+
+    async with Kernel(at("tools.shop", PythonTools(functions=(order,)))) as kernel:
+        assert await kernel.request(Reconcile(name="order", key="k")) == not_done
+
+
+async def test_a_reconcile_that_raises_is_a_failed_tool() -> None:
+    def look_up(key: str) -> Reconciled:
+        raise OSError("no line")
+
+    @tool(reconcile=look_up)
+    def order(what: str) -> str:
+        return what
+
+    async with Kernel(at("tools.shop", PythonTools(functions=(order,)))) as kernel:
+        with pytest.raises(ToolFailed, match="could not say what became of it: OSError: no line"):
+            await kernel.request(Reconcile(name="order", key="k"))
+
+
+async def test_tools_that_cannot_say_do_not_know() -> None:
+    async with Kernel(
+        at("tools.mine", PythonTools(functions=(add,))), at("tools.red", Shelf(["saw"]))
+    ) as kernel:
+        (mine,) = await kernel.request(ListTools(), to="tools.mine")
+        said = [
+            await kernel.request(Reconcile(name=name, key="k"), to=address)
+            for name, address in (
+                ("add", "tools.mine"),
+                ("gone", "tools.mine"),
+                ("saw", "tools.red"),
+            )
+        ]
+
+    assert not mine.reconciles
+    assert said == [unknown] * 3

@@ -271,14 +271,14 @@ async def test_a_child_that_ends_while_its_parent_is_being_parked_wakes_it(
             (inner,) = await kernel.request(ListProcesses(name="listener"))
             service: Any = next(s.service for s in kernel.services() if s.address == "processes")
             await kernel.request(Send(to=inner.pid, body="wake up"))
-            service._live[agent.pid].cut("parked", sealed=True)  # before the child has run
+            service.live[agent.pid].cut("parked", sealed=True)  # before the child has run
             assert await agent == "wake up"
             parked = await anext(told)
     assert isinstance(parked, ProcessParked)
     assert parked.waits_in == "wait"
 
 
-async def test_a_process_with_a_clock_running_is_not_parked(system: System) -> None:
+async def test_a_process_with_a_clock_running_is_parked_and_back_in_time(system: System) -> None:
     @program
     async def hasty(self: Process) -> str:
         try:

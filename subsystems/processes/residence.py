@@ -1,0 +1,138 @@
+"""A process's stay in memory: from the log to its end, or until it is parked."""
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...kernel.call import Envelope, current
+from ..storage.messages import (
+    ENDED,
+    Entry,
+    Fenced,
+    Key,
+    ProcessRecord,
+    ReadLog,
+    SaveProcess,
+    State,
+    StorageUnavailable,
+    TakeCommand,
+)
+from .live import Live
+from .messages import ProcessParked
+from .process import Process
+from .program import Exit
+from .signals import KILLED
+from .syscall import Suspended
+from .transcript import Transcript
+
+if TYPE_CHECKING:
+    from .service import Processes
+
+Verdict = State | Literal["lost"]
+
+
+async def live_through(service: "Processes", live: Live, caused_by: Envelope) -> None:
+    """One stay, in a task of its own."""
+    live.task = asyncio.current_task()
+    current.set(caused_by)
+    try:
+        result = await _steps(service, live)
+        await _leave(service, live, "exited", result=result)
+    except Suspended:
+        await _leave(service, live, live.verdict or "parked", error=live.error)
+    except asyncio.CancelledError:
+        if live.verdict is None:
+            raise  # the kernel is ending; the process is suspended
+        await _leave(service, live, live.verdict)
+    except Fenced:
+        await _leave(service, live, "lost")
+    except StorageUnavailable:
+        await _leave(service, live, "parked")
+    except Exception as error:  # noqa: BLE001 - the run border: a program's error is its end
+        await _leave(service, live, live.verdict or "failed", error=error)
+
+
+async def _steps(service: "Processes", live: Live) -> str:
+    """Step after step until Exit; gives the result as JSON."""
+    definition = service.programs[live.record.program, live.record.version]
+    said = Transcript(service, live)
+    process = Process(service, live, said)
+    state: Any = definition.state.model_validate_json(live.record.state_json)
+    while True:
+        said.begin(live.record.step, await _read_log(service, live))
+        state = await definition.step(process, state)
+        if definition.single or isinstance(state, Exit):
+            result = state.result if isinstance(state, Exit) else state
+            return definition.result.dump_json(result).decode()
+        live.record = replace(
+            live.record, step=live.record.step + 1, state_json=state.model_dump_json()
+        )
+        # Lazily: what is lost of it in a crash, the step's log gives again.
+        await service.commit(live.record, SaveProcess(record=live.record), lazy=True)
+
+
+async def _read_log(service: "Processes", live: Live) -> dict[Key, Entry]:
+    """What the log knows of the step that begins."""
+    if live.fresh:
+        return {}
+    live.fresh = True  # the steps after this one are
+    log = await service.request(ReadLog(pid=live.record.pid, step=live.record.step))
+    return {entry.key: entry for entry in log}
+
+
+async def _leave(
+    service: "Processes",
+    live: Live,
+    verdict: Verdict,
+    *,
+    result: str | None = None,
+    error: Exception | None = None,
+) -> None:
+    """Leave memory: ended, parked or stopped; lost, it is somebody else's already."""
+    live.sealed = True
+    if verdict == "lost" or not await _saved(service, live, _left(live, verdict, result, error)):
+        service.forget(live)
+        # Its end may have been told while we took it for ours.
+        await service.adoption.ring((live.record.pid,))
+        return
+    service.forget(live)
+    record = live.record
+    if record.state in ENDED:
+        await service.announce_end(record)
+        return
+    await service.publish(ProcessParked(pid=record.pid, waits_in=live.waits_in))
+    if record.state == "stopped":
+        await service.signals.after_leaving(record.pid)
+        return
+    service.adoption.note(record.wake_at)
+    await service.resume(record.pid)  # what it waits for may have come while it was leaving
+
+
+def _left(live: Live, state: State, result: str | None, error: Exception | None) -> ProcessRecord:
+    """The record of a process that leaves."""
+    if state == "killed":
+        error = None  # what its clean-up ran into is not how it ended
+    record = replace(
+        live.record,
+        state=state,
+        result=result,
+        error=KILLED if state == "killed" else str(error) if error else None,
+        error_kind=type(error).__name__ if error else None,
+    )
+    return live.parked(record)
+
+
+async def _saved(service: "Processes", live: Live, record: ProcessRecord) -> bool:
+    """Write it, however long the database is away. Not if it is somebody else's by then."""
+    taken = [TakeCommand(number=number) for number in live.commands]
+    while True:
+        try:
+            await service.commit(record, SaveProcess(record=record), *taken)
+        except Fenced:
+            return False
+        except StorageUnavailable:
+            if service.ending:
+                return False
+        else:
+            live.record = record
+            return True

@@ -1,0 +1,191 @@
+"""Signals: they lie in the process's control mailbox until whoever owns it has obeyed.
+
+So none is lost by a crash, and none is applied by two. A process that nobody owns is taken
+over for it, which fences whoever had it.
+"""
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..storage.messages import (
+    ENDED,
+    Annotate,
+    ClaimProcesses,
+    Command,
+    Commit,
+    Entry,
+    FindProcesses,
+    Pid,
+    PostCommand,
+    ProcessRecord,
+    ReadCommands,
+    ReadLog,
+    SaveProcess,
+    State,
+    TakeCommand,
+)
+from .doubt import Resolution
+from .live import Live
+from .messages import Kill, NotInDoubt, OutcomeUnknown, Resolve
+
+if TYPE_CHECKING:
+    from .service import Processes
+
+KILLED = "killed by a signal"
+DESCENDANTS = 1_000_000
+
+
+class Signals:
+    """Sends signals, and carries out those that reach processes of this kernel."""
+
+    def __init__(self, service: "Processes") -> None:
+        self._service = service
+
+    # Sending
+
+    async def send(self, request: Kill) -> None:
+        """To the process, and to its descendants where they are meant too."""
+        record = await self._service.read(request.pid)
+        await self._send(record, request)
+        for below in await self._descendants(record.pid) if request.group else ():
+            await self._send(below, request)
+
+    async def _descendants(self, pid: Pid) -> tuple[ProcessRecord, ...]:
+        found: list[ProcessRecord] = []
+        parents = deque([pid])
+        while parents:
+            among = FindProcesses(parent=parents.popleft(), ended=True, limit=DESCENDANTS)
+            children = await self._service.request(among)
+            found += children
+            parents += [child.pid for child in children]
+        return tuple(found)
+
+    async def _send(self, record: ProcessRecord, request: Kill) -> None:
+        if record.state in ENDED:
+            return
+        pid, signal = record.pid, request.signal
+        post = PostCommand(to=pid, signal=signal, grace_s=request.grace_s)
+        await self._service.request(Commit(pid=Pid(0), epoch=0, writes=(post,)))
+        live = self._service.live.get(pid)
+        if live is not None:
+            await self.obey(live)
+        elif signal == "CONT":
+            await self._continue(pid)
+        elif signal == "TERM":
+            await self._terminate_absent(pid)
+        else:
+            await self._set_absent(pid, "killed" if signal == "KILL" else "stopped")
+
+    async def _claim(self, pid: Pid, *states: State, known: bool = False) -> ProcessRecord | None:
+        """Take over a process that nobody owns, of a program that is `known` here."""
+        programs = self._service.known if known else None
+        claim = ClaimProcesses(pid=pid, states=states, programs=programs)
+        return next(iter(await self._service.request(claim)), None)
+
+    async def _set_absent(self, pid: Pid, state: State) -> None:
+        stopped: tuple[State, ...] = ("stopped",) if state == "killed" else ()
+        record = await self._claim(pid, "running", "parked", *stopped)
+        if record is not None:
+            error = KILLED if state == "killed" else None
+            await self._save(replace(record, state=state, error=error, error_kind=None))
+
+    async def _continue(self, pid: Pid) -> None:
+        record = await self._claim(pid, "stopped")
+        if record is None:
+            return
+        cleared = replace(record, state="parked", error=None, error_kind=None, waits_in=())
+        await self._save(cleared)
+        await self._service.resume(pid)
+
+    async def _terminate_absent(self, pid: Pid) -> None:
+        """It comes into memory for its clean-up, if it can; a stopped one just ends."""
+        stopped = await self._claim(pid, "stopped")
+        if stopped is not None:
+            await self._save(replace(stopped, state="killed", error=KILLED, error_kind=None))
+            return
+        record = await self._claim(pid, "running", "parked", known=True)
+        if record is not None:
+            await self._service.enter(record, fresh=False)
+
+    async def _save(self, record: ProcessRecord) -> None:
+        """Of a process that is not in memory, and what it was told until now with it."""
+        told = await self._read(record.pid)
+        taken = (TakeCommand(number=command.number) for command in told)
+        await self._service.commit(record, SaveProcess(record=record), *taken)
+        if record.state in ENDED:
+            await self._service.announce_end(record)
+
+    async def _read(self, pid: Pid) -> tuple[Command, ...]:
+        return await self._service.request(ReadCommands(pid=pid))
+
+    # Obeying
+
+    async def obey(self, live: Live, *, replaying: bool = False) -> None:
+        """Carry out what lies in the process's control mailbox."""
+        for command in await self._read(live.record.pid):
+            if command.number not in live.commands:
+                live.commands = (*live.commands, command.number)
+                self._apply(live, command, replaying=replaying)
+
+    def _apply(self, live: Live, command: Command, *, replaying: bool) -> None:
+        match command.signal:
+            case "KILL":
+                live.cut("killed", sealed=True)
+            case "STOP" if live.verdict != "killed":
+                live.cut("stopped", sealed=True)
+            case "CONT" if live.verdict == "stopped":
+                live.verdict = "parked"
+            case "TERM" if not live.sealed:
+                live.doomed = command.grace_s
+                if not replaying:
+                    self.terminate(live)
+
+    def terminate(self, live: Live) -> None:
+        """Cut the program, which has its grace for cleaning up."""
+        grace_s, live.doomed = live.doomed or 0.0, None
+        live.cut("killed", sealed=False)
+        name = f"kill {live.record.pid}"
+        self._service.start_soon(self._then_kill, live, grace_s, name=name)
+
+    async def _then_kill(self, live: Live, grace_s: float) -> None:
+        """TERM has been sent; what is not gone after the grace is killed."""
+        await anyio.sleep(grace_s)
+        if self._service.live.get(live.record.pid) is live:
+            live.cut("killed", sealed=True)
+
+    async def after_leaving(self, pid: Pid) -> None:
+        """A CONT may have come while the process was being stopped."""
+        if any(command.signal == "CONT" for command in await self._read(pid)):
+            await self._continue(pid)
+
+    # Doubt
+
+    async def resolve(self, request: Resolve) -> None:
+        """Write down what a human says of a call, and let the process go on."""
+        record = await self._service.read(request.pid)
+        if record.state != "stopped" or record.error_kind != OutcomeUnknown.__name__:
+            raise NotInDoubt(f"process {request.pid} ({record.state}) is in no doubt of a call")
+        entry = await self._in_doubt(record, request)
+        owned = await self._claim(record.pid, "stopped")
+        if owned is None:
+            raise NotInDoubt(f"process {request.pid} has just gone on")
+        said = Resolution(outcome=request.outcome, result=request.result, error=request.error)
+        note = Annotate(key=entry.key, note=said.model_dump_json())
+        owned = replace(owned, state="parked", error=None, error_kind=None, waits_in=())
+        await self._service.commit(owned, note, SaveProcess(record=owned))
+        await self._service.resume(owned.pid)
+
+    async def _in_doubt(self, record: ProcessRecord, request: Resolve) -> Entry:
+        """The call that is meant."""
+        log = await self._service.request(ReadLog(pid=record.pid, step=record.step))
+        begun = [e for e in log if not e.settled and e.effect != "none"]
+        meant = [e for e in begun if e.key == request.key] if request.key else begun
+        told = [e for e in meant if f" at {e.key} " in (record.error or "")] or meant
+        if not told:
+            raise NotInDoubt(f"no call of process {request.pid} at {request.key} is in doubt")
+        if told[0].kind == "think" and request.outcome == "done":
+            raise NotInDoubt("a model's answer cannot be made up; let it be asked `again`")
+        return told[0]
