@@ -23,6 +23,8 @@ from .exits import ExitCode, Stop
 
 SMALL_WINDOW = 512
 """Tokens: of a model in this process, to see what happens to a prompt beyond the window."""
+CACHED_HERE, CACHED_THERE = 100, 1100
+"""Tokens of a prompt that is read from the prefix cache the second time; providers want more."""
 
 
 class Held(Service, name="held", driver="llm"):
@@ -109,6 +111,7 @@ def _subject(place: str, table: Mapping[str, Any]) -> Subject:
         make=make,
         small_window={"context_window": SMALL_WINDOW} if is_here else None,
         one_slot={"slots": 1} if "slots" in takes else None,
+        cache_from=CACHED_HERE if is_here else CACHED_THERE,
     )
 
 

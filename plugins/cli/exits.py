@@ -50,6 +50,8 @@ def as_stop(error: Exception) -> Stop:
 
 def _stop_of(state: str, name: str, told: str) -> Stop:
     """What a process's end means."""
+    if state == "killed":
+        return Stop(f"the agent was {told}", ExitCode.FAILED, state)
     kind = next((kind for kind in _kinds() if kind.__name__ == name), None)
     code = ExitCode.FAILED if kind is None else _code(kind)
     sentence = f"{name}: {told}" if name and kind is None else told

