@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-all check bench docs clean weights
+.PHONY: help demo test test-all soak check bench docs clean weights
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -16,10 +16,13 @@ demo: .venv/.installed weights  ## three agents at once on a real model in this 
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.tests weights  ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not soak" $(PYTEST_ARGS)
 
-test-all: .venv/.tests weights  ## every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-all: .venv/.tests weights  ## every test but the soak
+	$(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+
+soak: .venv/.tests  ## applications killed five hundred times over
+	$(BIN)/python -m pytest -m soak tests/chaos $(PYTEST_ARGS)
 
 check: .venv/.tools  ## lint, format, types, import rules
 	$(BIN)/ruff check

@@ -1,0 +1,150 @@
+"""The application that is killed: its main spawns its program by key, or meets it again."""
+
+import os
+import re
+import socket
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+import anyio
+from chaos import mortal, wire
+from chaos.devices import TOOLS, model
+from chaos.programs import Agent, Job, shop
+
+from aoskernel import Kernel, spawn
+from aoskernel.subsystems.processes.messages import Kill, ListProcesses, NotInDoubt, Resolve
+from aoskernel.subsystems.scheduler.messages import Waiting
+from aoskernel.subsystems.storage.messages import ProcessRecord
+
+AGENTS = 100
+OVER = {"exited", "failed", "killed", "stopped"}
+
+
+async def job(kernel: Kernel) -> Any:
+    """One job, which stops where it cannot know what it has done, and is told."""
+    agent = await spawn(kernel, Job(), key="job")
+    async with anyio.create_task_group() as tasks:
+        if wire.order.tells_the_truth:
+            tasks.start_soon(_settle, kernel)
+        result = await agent
+        tasks.cancel_scope.cancel()
+        return result
+
+
+async def _settle(kernel: Kernel) -> None:
+    """Be the human who asks the world, and says of a call in doubt how it came out."""
+    while True:
+        for status in await kernel.request(ListProcesses()):
+            if status.record.state == "stopped":
+                await _tell_the_truth(kernel, status.record)
+        await anyio.sleep(0.02)
+
+
+async def _tell_the_truth(kernel: Kernel, record: ProcessRecord) -> None:
+    """About the call that the process stopped at."""
+    assert record.error_kind == "OutcomeUnknown", record.error
+    named = re.search(r" at (\S+) was done", record.error or "")
+    assert named, record.error
+    key = named[1]
+    truth = await wire.ask(kind="truth", key=f"{record.pid}/{key}")
+    outcome: Literal["again", "done"] = "again" if truth is None else "done"
+    with suppress(NotInDoubt):  # the process that was listed has gone on since
+        await kernel.request(Resolve(pid=record.pid, outcome=outcome, result=truth, key=key))
+
+
+async def shopping(kernel: Kernel) -> Any:
+    """Orders, of which the world is told when all of them wait for a slot."""
+    async with kernel.listen("scheduler.waiting") as waiting:
+        shopper = await spawn(kernel, shop(), key="shop")
+        async for event in waiting:
+            if isinstance(event, Waiting) and event.depth == 10:
+                break
+        await wire.ask(kind="mark", name="ten wait", key="")
+        return await shopper
+
+
+async def shopped(kernel: Kernel) -> Any:
+    """The same orders, quietly."""
+    return await (await spawn(kernel, shop(), key="shop"))
+
+
+async def agents(kernel: Kernel) -> Any:
+    """A hundred agents, until each has ended or been stopped: how, and why."""
+    for number in range(AGENTS):
+        await spawn(kernel, Agent(number=number), key=f"agent {number}")
+    while True:
+        found = await kernel.request(ListProcesses(ended=True))
+        if all(status.record.state in OVER for status in found):
+            return [[s.record.key, s.record.state, s.record.error] for s in found]
+        await anyio.sleep(0.02)
+
+
+async def mended(kernel: Kernel) -> Any:
+    """The agents again; those that were stopped may go on."""
+    for number in range(AGENTS):
+        agent = await spawn(kernel, Agent(number=number), key=f"agent {number}")
+        if (await agent.status()).record.state == "stopped":
+            await kernel.request(Kill(pid=agent.pid, signal="CONT"))
+    return await agents(kernel)
+
+
+MAINS: dict[str, Callable[[Kernel], Awaitable[Any]]] = {
+    "job": job,
+    "shopping": shopping,
+    "shopped": shopped,
+    "agents": agents,
+    "mended": mended,
+}
+
+
+def kernel() -> Kernel:
+    order = wire.order
+    storage = {
+        "driver": "chaos.mortal:Mortal",
+        "folder": order.folder,
+        "settings": order.settings,
+        "namespace": order.namespace,
+        "lease_s": order.lease_s,
+        "dies": order.dies,
+        "dies_at": order.dies_at,
+    }
+    return Kernel.from_config(
+        services={
+            "storage": storage,
+            "llm.default": {"driver": "scripted", "script": model, "slots": 10},
+            "tools.devices": {"driver": "python", "functions": TOOLS},
+            "memory": {"use": "memory_by_words"},
+            "policy": {"allow": ("llm.complete:*", "tools.call:*")},
+            "processes": {"adopt_every_s": 0.05},
+            "scheduler": {"slots": {"tools.devices": order.slots}},
+        },
+        routes={"tools.call": {"guards": ("policy", "scheduler", "journal")}},
+    )
+
+
+async def main() -> dict[str, Any]:
+    """Run to the end; gives the result, and what was used."""
+    before = _descriptors()
+    async with kernel() as running:
+        result = await MAINS[wire.order.main](running)
+    leaked = _descriptors() - before
+    return {"result": result, "commits": mortal.counted, "leaked": leaked}
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def live(order: wire.Order) -> None:
+    """An application's whole life, as the world sees it."""
+    wire.order = order
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(order.world)
+        line.sendall(wire.line({"kind": "life", "application": os.getpid()}))
+        try:
+            said = anyio.run(main)
+        except BaseException:  # noqa: BLE001 - the test tells of it
+            said = {"crash": traceback.format_exc()}
+        line.sendall(wire.line(said))
