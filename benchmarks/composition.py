@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aoskernel import Kernel
+from aoskernel import Kernel, Service
 from aoskernel.drivers.llm.scripted import call
 from aoskernel.subsystems.llm.messages import Complete, ToolCall
 
@@ -18,11 +18,13 @@ def script(ask: Complete) -> str | ToolCall:
     return f"the sum is {last.text}" if last.role == "tool" else call("add", a=1, b=2)
 
 
-def default_kernel(**services: dict[str, Any]) -> Kernel:
+def default_kernel(
+    *others: Service, routes: dict[str, Any] | None = None, **services: dict[str, Any]
+) -> Kernel:
     """What the default config gives, without files and weights; all its guards stand."""
     ours: dict[str, dict[str, Any]] = {
         "llm.default": {"driver": "scripted", "script": script},
         "tools.files": {"driver": "python", "functions": (add,)},
         "policy": {"allow": ["llm.complete:*", "tools.call:add"]},
     }
-    return Kernel.from_config(services=ours | services)
+    return Kernel.from_config(None, *others, services=ours | services, routes=routes or {})

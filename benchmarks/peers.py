@@ -24,6 +24,8 @@ BENCHES = {
     "bus_pubsub": ("bench_bus_pubsub.py",),
     "turn": ("bench_turn.py", "turn"),
     "idle_agents": ("bench_turn.py", "idle_agents"),
+    "checkpoint_growth": ("bench_checkpoint.py", "checkpoint_growth"),
+    "turn_durable": ("bench_turn.py", "turn_durable"),
 }
 CANDIDATES = {
     "bus_request": "floor_future_queue,floor_direct_await,autogen-core",
@@ -32,13 +34,21 @@ CANDIDATES = {
     "langgraph-react-InMemorySaver,autogen-agentchat,pydantic-ai",
     "idle_agents": "floor_task_queue,autogen-core,autogen-agentchat,"
     "langgraph-thread-InMemorySaver,pydantic-ai-agent-object",
+    "checkpoint_growth": "floor_append_row,langgraph-aput,langgraph-graph-add_messages,dbos-steps",
+    "turn_durable": "floor_asyncpg_3commits,langgraph-StateGraph-sync,langgraph-react-async,"
+    "dbos-workflow",
 }
-OURS = "aoskernel,aoskernel-5-guards"
+OURS = "aoskernel,aoskernel-5-guards,aoskernel-assistant"
+KEPT = ("cpu_", "rss_", "wall_", "wal_", "disk_", "load_", "total_cpu_", "turns_per_s")
+"""Metrics; of benches in memory only those of CPU time and memory."""
+DURABLE = ("checkpoint_growth", "turn_durable")
 PACKAGES = (
     "aoskernel",
     "autogen-agentchat",
     "autogen-core",
+    "dbos",
     "langgraph",
+    "langgraph-checkpoint-postgres",
     "langgraph-prebuilt",
     "pydantic-ai-slim",
     "pydantic",
@@ -82,7 +92,7 @@ def measured(bench: str, harness: Path, python: str, rounds: int) -> Iterator[di
     for row in summary:
         if row["metric"].startswith("ERROR"):
             raise SystemExit(f"{bench}: {row['impl']} failed: {row['unit']}")
-        if row["metric"].startswith(("cpu_", "rss_")):
+        if row["metric"].startswith(KEPT if bench in DURABLE else KEPT[:2]):
             row["times_ours"] = statistics.median(
                 of_round[row["impl"], row["metric"], number]
                 / of_round["aoskernel", row["metric"], number]

@@ -33,6 +33,10 @@ BENCHES = (
     "openai_wire",
     "anthropic_wire",
     "estimator",
+    "durable_step",
+    "durable_agents",
+    "durable_disk",
+    "durable_server",
 )
 TINY = Effort(seconds=0, count=20)
 

@@ -4,10 +4,17 @@ The harness (see README.md) brings the modules `common` and `bench_*`, drives ev
 the same loops, and checks every answer. Ours makes a pydantic message for each, as its users do.
 """
 
+import asyncio
+import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from pydantic import SecretStr
 
 from aoskernel import (
     Event,
@@ -21,9 +28,21 @@ from aoskernel import (
     spawn,
     subscribes,
 )
+from aoskernel.drivers.storage.postgres import Postgres
+from aoskernel.subsystems.storage.messages import (
+    AddPage,
+    AddProcess,
+    Commit,
+    NewPid,
+    Page,
+    ProcessRecord,
+    ReadPages,
+    Settle,
+)
+from aoskernel.subsystems.storage.service import Storage
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from benchmarks.composition import default_kernel
+from benchmarks.composition import default_kernel, script
 from benchmarks.request import PassThrough
 
 impl = import_module("common").impl
@@ -121,3 +140,101 @@ async def idle_agents(parameters: dict[str, Any]) -> Metrics:
             await spawn(kernel, idle(number=number))
 
         return await import_module("bench_turn").spawn(parameters, make)
+
+
+MARK = "00" * 12
+LOG = ["lease", "process", "intent", "entry", "page"]
+
+
+@impl("checkpoint_growth", "aoskernel")
+async def growth(parameters: dict[str, Any]) -> Metrics:
+    """Each message is a commit, on the disk when it returns: an outcome and its page."""
+    storage = Postgres(dsn=SecretStr(import_module("common").PG_DSN))
+    async with Kernel(Storage(storage)) as kernel:
+        pid = await kernel.request(NewPid())
+
+        async def put(*writes: Any) -> None:
+            await kernel.request(Commit(pid=pid, epoch=0, writes=writes))
+
+        async def step(number: int, message: dict[str, str]) -> None:
+            key = f"0:{number}"
+            outcome = Settle(key=key, kind="think", fingerprint=MARK, body=json.dumps(message))
+            role = "assistant" if message["role"] == "assistant" else "user"
+            await put(outcome, AddPage(page=Page(role=role, entry=key)))
+
+        async def load() -> list[Any]:
+            pages = await kernel.request(ReadPages(pid=pid))
+            return [json.loads(page.text) for page in pages]
+
+        born = ProcessRecord(pid=pid, program="p", version="1", state_json="{}")
+        await put(AddProcess(record=born))
+        tables = [f"aoskernel.{table}" for table in LOG]
+        bench = import_module("bench_checkpoint")
+        return await bench.growth(step, load, tables, len)
+
+
+class Talk:
+    """What is said to a conversation, and what it answers."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[str] = asyncio.Queue()
+        self.answers: asyncio.Queue[str] = asyncio.Queue()
+
+    async def turn(self, text: str) -> str:
+        self.said.put_nowait(text)
+        return await self.answers.get()
+
+
+TALKS: list[Talk] = []
+
+
+@program
+async def conversing(self: Process, number: int) -> None:
+    """Answers what it is told; each prompt is in the log with its reply."""
+    talk = TALKS[number]
+    while True:
+        reply = await self.think(await talk.said.get(), tools=None)
+        while reply.tool_calls:
+            for call in reply.tool_calls:
+                await self.call(call)
+            reply = await self.think(tools=None)
+        talk.answers.put_nowait(reply.text)
+
+
+@asynccontextmanager
+async def _durable() -> AsyncIterator[Kernel]:
+    storage = {"driver": "postgres", "dsn": SecretStr(import_module("common").PG_DSN)}
+    services: dict[str, dict[str, Any]] = {
+        # In a namespace of its own, or it would go on with the processes of the last run.
+        "storage": storage | {"namespace": uuid4().hex},
+        "llm.default": {"driver": "scripted", "script": script, "slots": 64},
+    }
+    async with default_kernel(processes={"drain_s": 0}, **services) as kernel:
+        yield kernel
+
+
+@impl("turn_durable", "aoskernel")
+async def turn_durable(parameters: dict[str, Any]) -> Metrics:
+    """A conversation is a process."""
+    async with _durable() as kernel:
+
+        async def conversation(number: int) -> Talk:
+            TALKS.append(talk := Talk())
+            await spawn(kernel, conversing(number=len(TALKS) - 1))
+            return talk
+
+        return await import_module("bench_turn").drive(parameters, conversation, Talk.turn)
+
+
+@impl("turn_durable", "aoskernel-assistant")
+async def turn_durable_assistant(parameters: dict[str, Any]) -> Metrics:
+    """Each turn is a process of its own, spawned, journaled and ended."""
+    async with _durable() as kernel:
+
+        async def conversation(number: int) -> None:
+            pass
+
+        async def one(state: None, text: str) -> str:
+            return await (await spawn(kernel, assistant(task=text)))
+
+        return await import_module("bench_turn").drive(parameters, conversation, one)

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHES = ("request", "publish", "turn", "imports", "processes")
+BENCHES = (
+    *("request", "publish", "turn", "imports", "processes", "estimator"),
+    *("durable_step", "durable_agents", "durable_disk", "durable_server"),
+)
 
 
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
