@@ -15,6 +15,7 @@ from typing import Any
 
 import aoskernel
 from aoskernel import kernel
+from aoskernel.subsystems.llm import conformance
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference" / "api"
@@ -62,6 +63,11 @@ def pages() -> dict[str, tuple[str, str, Iterable[str]]]:
             "Drivers",
             "What a driver implements, and what it may raise.",
             of_modules([f"aoskernel.subsystems.{name}.driver" for name in SUBSYSTEMS], "###"),
+        ),
+        "conformance": (
+            "Conformance of model drivers",
+            "[How to run it](../../how-to/model-driver.md#run-the-kit).",
+            map(named, [conformance] * len(conformance.__all__), conformance.__all__),
         ),
         "services": (
             "Services and drivers, by name",

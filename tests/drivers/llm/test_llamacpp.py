@@ -45,7 +45,7 @@ def question(text: str, most: int = 16) -> Complete:
     return Complete(messages=messages, sampling=Sampling(max_tokens=most))
 
 
-async def ignore(piece: str) -> None:
+async def ignore(piece: str, kind: str = "text", /) -> None:
     pass
 
 
@@ -104,7 +104,7 @@ async def test_two_slots_answer_two_calls_at_once() -> None:
     async with started(slots=2, context_window=1024) as driver:
         begun, both = 0, anyio.Event()
 
-        async def emit(piece: str) -> None:
+        async def emit(piece: str, kind: str = "text", /) -> None:
             nonlocal begun
             begun += 1
             if begun == 2:
@@ -122,7 +122,7 @@ async def test_counting_does_not_wait_for_a_slot() -> None:
     async with started() as driver:
         begun = anyio.Event()
 
-        async def hold(piece: str) -> None:
+        async def hold(piece: str, kind: str = "text", /) -> None:
             begun.set()
             await anyio.sleep_forever()
 
@@ -139,7 +139,7 @@ async def test_stopping_ends_running_and_waiting_calls_and_leaves_no_thread() ->
     failures: list[ModelUnavailable] = []
     begun = anyio.Event()
 
-    async def emit(piece: str) -> None:
+    async def emit(piece: str, kind: str = "text", /) -> None:
         begun.set()
 
     async def call(driver: LlamaCpp) -> None:

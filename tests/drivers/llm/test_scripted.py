@@ -21,7 +21,7 @@ from aoskernel.subsystems.llm.driver import (
 CONFIG: TypeAdapter[Scripted] = TypeAdapter(Scripted)
 
 
-async def ignore(piece: str) -> None:
+async def ignore(piece: str, kind: str = "text", /) -> None:
     pass
 
 
