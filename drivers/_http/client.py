@@ -109,17 +109,17 @@ class Http:
         content = None if body is None else to_json(body)
         while True:
             trip, waits = _Trip(self._door), self._waits()
-            request = client.build_request(
-                method,
-                url,
-                content=content,
-                headers=None if content is None else JSON,
-                extensions={"timeout": waits, "trace": trip.trace},
-            )
             try:
                 async with trip:
                     if self._is_closed:
                         raise Fault("connect", f"the client of {self.base_url} was closed")
+                    request = client.build_request(
+                        method,
+                        url,
+                        content=content,
+                        headers=None if content is None else JSON,
+                        extensions={"timeout": waits, "trace": trip.trace},
+                    )
                     response = await client.send(request, stream=True)
             except httpx.TransportError as error:
                 if trip.is_reused and is_lost(error):
