@@ -1,9 +1,9 @@
 """Writes docs/reference/api from the docstrings: `python docs/reference.py [FOLDER]`."""
 
+import argparse
 import ast
 import inspect
 import re
-import sys
 import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -27,10 +27,11 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def main(folder: Path) -> None:
-    """Write every page; a page that is no longer written is removed."""
+    """Write every page; one of ours that is no longer written is removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.md"):
-        old.unlink()
+        if old.read_text("utf-8").startswith(NOTE):
+            old.unlink()
     for name, (title, words, parts) in pages().items():
         text = "\n\n".join([NOTE, f"# {title}", words, *parts]) + "\n"
         (folder / f"{name}.md").write_text(text, "utf-8")
@@ -214,4 +215,6 @@ def code(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    main(parser.parse_args().folder)
