@@ -6,8 +6,11 @@ from typing import Any, Literal
 import httpx
 from pydantic_core import from_json
 
-FaultKind = Literal["connect", "timeout", "cut", "status", "no_api", "proxy", "missing"]
-"""No connection, silence, a broken reply, a status, no API, a proxy that refuses, a library."""
+FaultKind = Literal[
+    "connect", "timeout", "cut", "status", "no_api", "proxy", "missing", "key", "region"
+]
+"""No connection, silence, a broken reply, a status, no API, a proxy that refuses; and before any
+request: no library, no key, no such region."""
 
 NOT_THERE = (400, 404, 405, 406)
 """With these a page is a web server's word; with others it is a gateway's before an API."""

@@ -1,7 +1,5 @@
 """What embedders over a network share: the vendor's row, the client, errors, the meter."""
 
-import difflib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from ...subsystems.memory.driver import (
     Vector,
     vector_of,
 )
-from .. import _vendors
+from .._account import Account
 from .._http import Fault, Http, Patience
 
 TOO_LONG = re.compile(r"too (large|long)|context.(length|size)|maximum.*tokens", re.IGNORECASE)
@@ -64,20 +62,22 @@ class Remote:
         for name in ("dimensions", "most_texts", "most_characters", "slots"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1")
-        rows = {row.name: row for row in _vendors.speaking(self.wire)}
-        name = self.vendor or self.home
-        if name not in rows:
-            near = difflib.get_close_matches(name, rows, 1) or sorted(rows)
-            raise ValueError(f"no vendor {name!r} speaks {self.wire}; known: {', '.join(near)}")
-        self._row = rows[name]
+        self._account = Account.find(
+            self.vendor or self.home,
+            self.wire,
+            region=self.region,
+            base_url=self.base_url,
+            api_key=self.api_key,
+        )
+        self._row = self._account.row
         self._known_dimensions = self.dimensions
 
     async def start(self) -> None:
         """Open the client; nothing is asked yet. Raises EmbeddingError."""
         try:
             self._http = Http(
-                self._url(),
-                headers=self._headers(),
+                self._account.url,
+                headers=_headers(self._account.key),
                 patience=Patience(
                     connect_s=self.connect_s, first_byte_s=self.reply_s, idle_s=self.reply_s
                 ),
@@ -138,30 +138,11 @@ class Remote:
 
     # What is common
 
-    def _url(self) -> str:
-        endpoint = self._row.endpoints[self.wire]
-        if self.base_url or self.region is None:
-            return self.base_url or endpoint.base_url
-        if self.region not in endpoint.regions:
-            known = ", ".join(endpoint.regions) or "none"
-            raise EmbeddingError(f"{self._row.title} has no region {self.region!r}; it has {known}")
-        return endpoint.regions[self.region]
-
-    def _headers(self) -> dict[str, str]:
-        name = self._row.key
-        key = self.api_key.get_secret_value() if self.api_key else os.environ.get(name, "")
-        if not key and name and self.base_url is None:
-            raise EmbeddingError(
-                f"{self._row.title} needs an API key: set the environment variable {name}, "
-                f'or write api_key = {{ env = "NAME" }}'
-            )
-        if not key.isascii() or not key.isprintable():
-            raise EmbeddingError(f"the API key in {name or 'api_key'} has characters no key has")
-        return {"Authorization": f"Bearer {key}"} if key else {}
-
     def _translated(self, fault: Fault) -> EmbeddingError:
         says = f"{self._row.title}: {fault}"
-        if fault.kind == "no_api":
+        if fault.kind in ("key", "region"):
+            return EmbeddingError(str(fault))
+        if fault.kind in ("no_api", "missing"):
             return EmbeddingError(says)
         if fault.kind != "status":
             return EmbedderUnavailable(says)
@@ -173,6 +154,10 @@ class Remote:
         if fault.status in LATER or fault.status >= 500:
             return EmbedderUnavailable(says, retry_after_s=_retry_after(fault))
         return EmbeddingError(f"{says}; the key is read from {self._row.key or 'api_key'}")
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _message(told: Any) -> str:

@@ -71,6 +71,10 @@ def translated(
             return NoApi(f"{title}: {fault}")
         case "missing":
             return ModelMissing(f"{title}: {fault}")
+        case "key":
+            return Unauthorized(str(fault))
+        case "region":
+            return ModelMissing(str(fault))
         case _:
             return ModelUnavailable(f"{title}: {fault}")
 

@@ -29,13 +29,14 @@ from ...subsystems.llm.driver import (
     Wire,
 )
 from .. import _vendors
+from .._account import Account
 from .._http import Fault, Http, Patience
 from .._stream import Framing
-from ._account import Account, find_row
 from ._check import check_held, check_sampling
 from ._counting import Counter, Counting, counted
 from ._estimate import Estimator
 from ._fault import translated
+from ._known import known_model, price_of
 from ._meter import Bill
 from ._prices import genai_price
 from ._rates import allowances
@@ -85,16 +86,15 @@ class Remote:
                 raise ValueError(f"{name} must be more than 0")
         if self.temperature is not None and self.temperature < 0:
             raise ValueError("temperature must be 0 (greedy) or more")
-        self._row = find_row(self.vendor or self.home, self.wire)
-        self._endpoint = self._row.endpoints[self.wire]
-        self._account = Account(
-            row=self._row,
-            endpoint=self._endpoint,
+        self._account = Account.find(
+            self.vendor or self.home,
+            self.wire,
             region=self.region,
             base_url=self.base_url,
             api_key=self.api_key,
         )
-        self._model = self._account.model(self.model, window=self.context_window)
+        self._row, self._endpoint = self._account.row, self._account.endpoint
+        self._model = known_model(self._account, self.model, window=self.context_window)
         self._price = self._priced()
         self._estimator = Estimator(self.model, reasoning_back=self._endpoint.reasoning_back)
         self._counter = Counter(
@@ -222,7 +222,7 @@ class Remote:
     def _priced(self) -> Price | None:
         if self.price == "genai-prices":
             return genai_price(self._row.name, self.region, self.model)
-        return self.price or self._account.price(self._model)
+        return self.price or price_of(self._account, self._model)
 
     def _running(self) -> Http:
         if self._http is None:

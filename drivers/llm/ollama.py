@@ -22,8 +22,8 @@ from ...subsystems.llm.driver import (
     ToolSpec,
 )
 from .._http import Fault
-from ._account import DEFAULT_WINDOW
 from ._fault import NO_MODEL
+from ._known import DEFAULT_WINDOW
 from ._ollama_reply import Reply
 from ._remote import Remote
 from ._reply import Reply as AnyReply
