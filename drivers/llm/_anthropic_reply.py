@@ -14,7 +14,7 @@ from ...subsystems.llm.driver import (
 )
 from ._anthropic_block import Block
 from ._fault import within
-from ._reply import Piece
+from ._reply import Piece, agreed
 
 Event = Mapping[str, Any]
 
@@ -86,14 +86,10 @@ class Reply:
         if self._text_tool and finish in ("stop", "tool_calls") and not self.text:
             raise ModelUnavailable(f"the model did not keep to the schema: {self.generated[:80]!r}")
         calls = () if self._text_tool else self._parsed_calls(finish)
-        if finish == "tool_calls" and not calls:
-            finish = "stop"
-        elif finish == "stop" and calls:
-            finish = "tool_calls"
         return Completion(
             text=self.text,
             tool_calls=calls,
-            finish=finish,
+            finish=agreed(finish, calls),
             usage=self.usage or Usage(prompt=0, completion=0),
             model=model,
             reasoning=self.reasoning,

@@ -7,7 +7,7 @@ from typing import Any
 from ...subsystems.llm.driver import Completion, Finish, ModelUnavailable, ToolCall, Usage
 from .._http import Fault
 from ._fault import TOO_LONG
-from ._reply import Piece
+from ._reply import Piece, agreed
 
 FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length"}
 """What is not here is taken for a stop; old servers say nothing."""
@@ -76,11 +76,10 @@ class Reply:
     def completion(self, model: str) -> Completion:
         """The message, when it is whole."""
         assert self._finish is not None
-        called = self._calls and self._finish == "stop"
         return Completion(
             text=self.text,
             tool_calls=tuple(self._calls),
-            finish="tool_calls" if called else self._finish,
+            finish=agreed(self._finish, self._calls),
             usage=self.usage or Usage(prompt=0, completion=0),
             model=model,
             reasoning=self.reasoning,

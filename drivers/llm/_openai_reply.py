@@ -15,7 +15,7 @@ from ...subsystems.llm.driver import (
 )
 from .._http import Fault
 from ._fault import within
-from ._reply import Piece
+from ._reply import Piece, agreed
 from ._think import ThinkTags
 
 FINISHES: dict[str, Finish] = {
@@ -95,14 +95,10 @@ class Reply:
         assert self._finish is not None
         calls = self._parsed_calls()
         finish: Finish = "refused" if self._refusal else self._finish
-        if finish == "tool_calls" and not calls:
-            finish = "stop"
-        elif finish == "stop" and calls:
-            finish = "tool_calls"
         return Completion(
             text=self.text,
             tool_calls=calls,
-            finish=finish,
+            finish=agreed(finish, calls),
             usage=self.usage or Usage(prompt=0, completion=0),
             model=model,
             reasoning=self.reasoning,

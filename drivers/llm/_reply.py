@@ -1,9 +1,9 @@
 """What a wire makes of a stream: pieces as they come, and at the end a completion."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from ...subsystems.llm.driver import Completion, DeltaKind, Usage
+from ...subsystems.llm.driver import Completion, DeltaKind, Finish, ToolCall, Usage
 
 Piece = tuple[str, DeltaKind]
 
@@ -36,3 +36,10 @@ class Reply(Protocol):
     def completion(self, model: str) -> Completion:
         """The reply, when it is whole."""
         ...
+
+
+def agreed(finish: Finish, calls: Sequence[ToolCall]) -> Finish:
+    """The end that goes with the calls, for vendors that say "stop" after a call, or the reverse."""
+    if finish == "tool_calls" and not calls:
+        return "stop"
+    return "tool_calls" if finish == "stop" and calls else finish
