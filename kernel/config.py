@@ -8,7 +8,7 @@ import os
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -237,8 +237,9 @@ def _resolve(where: str, value: Any) -> Any:
     return FromEnvironment(os.environ[value["env"]])
 
 
-def installed(group: str) -> dict[str, str]:
-    """Entry points of a group: name -> "package.module:Class"."""
+@cache
+def installed(group: str) -> Mapping[str, str]:
+    """Entry points of a group: name -> "package.module:Class". A boot asks a dozen times; one look is enough."""
     from importlib.metadata import entry_points  # 15 ms that a bare kernel does not need
 
     return {point.name: point.value for point in entry_points(group=group)}
