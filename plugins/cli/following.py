@@ -49,13 +49,7 @@ def _run(
 
 def _tell_end(record: ProcessRecord, *, as_json: bool) -> None:
     if record.state != "exited" or record.result is None:
-        raise ProcessFailed(
-            record.pid,
-            record.program,
-            record.state,
-            record.error or "no result",
-            record.error_kind or "",
-        )
+        raise ProcessFailed.of(record)
     result = json.loads(record.result)
     if as_json:
         output.document({"ok": True, "pid": record.pid, "state": "exited", "result": result})

@@ -1,6 +1,6 @@
 """What others may say to processes: spawn, wait, signal, write to them, look at them."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue
 
@@ -43,6 +43,12 @@ class ProcessFailed(KernelError):
         super().__init__(f"process {pid} ({program}) {state}: {told}")
         self.pid, self.program, self.state = pid, program, state
         self.error, self.kind = error, kind
+
+    @classmethod
+    def of(cls, record: ProcessRecord) -> Self:
+        """What there is to say of a process without a result."""
+        told, kind = record.error or "no result", record.error_kind or ""
+        return cls(record.pid, record.program, record.state, told, kind)
 
 
 class NoSuchProcess(KernelError):

@@ -200,13 +200,7 @@ class ProcessRef(Generic[T]):
     def result_of(self, record: ProcessRecord) -> T:
         """The result in the process's last record. Raises ProcessFailed when there is none."""
         if record.state != "exited" or record.result is None:
-            raise ProcessFailed(
-                record.pid,
-                record.program,
-                record.state,
-                record.error or "no result",
-                record.error_kind or "",
-            )
+            raise ProcessFailed.of(record)
         return self._result.validate_json(record.result)
 
     async def status(self) -> ProcessStatus:
