@@ -137,7 +137,8 @@ class Processes(
             live.leave_with(self._last_verdict)
         await self._until_gone(self._drain_s)
         for live in tuple(self.live.values()):
-            live.cut(self._last_verdict, sealed=True)
+            if not live.sealed:  # else it is leaving, and writes down what it waits for
+                live.cut(self._last_verdict, sealed=True)
         await self._until_gone(LAST_WORDS_S)
 
     async def _until_gone(self, seconds: float) -> None:

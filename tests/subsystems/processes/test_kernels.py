@@ -8,12 +8,13 @@ from one_storage import OneStorage, processes_of, reached, until
 from pydantic import TypeAdapter
 
 from aoskernel import ConfigError, Process, ProcessFailed, ProcessRef, attach, program, spawn
+from aoskernel.kernel import Call, Proceed, Service
 from aoskernel.subsystems.processes.messages import (
     Inspect,
     ListProcesses,
     Send,
 )
-from aoskernel.subsystems.storage.messages import Pid
+from aoskernel.subsystems.storage.messages import Pid, SaveProcess
 
 
 @program
@@ -138,6 +139,29 @@ async def test_a_restarted_kernel_takes_back_what_was_cut_at_its_work_and_not_wh
             assert await (await attach(kernel, busy.pid)) == "thought"
         assert (await kernel.request(Inspect(pid=idle.pid))).record.waits_in == ("receive",)
         assert not processes_of(kernel).live
+
+
+class SlowDisk(Service, name="slow_disk"):
+    """A guard before the storage: that a process is parked takes a while to write."""
+
+    async def guard(self, call: Call[Any], proceed: Proceed[Any]) -> Any:
+        if any(
+            isinstance(w, SaveProcess) and w.record.state == "parked" for w in call.message.writes
+        ):
+            await anyio.sleep(0.1)
+        return await proceed(call)
+
+
+async def test_what_is_leaving_at_the_end_may_write_down_what_it_waits_for(
+    one: OneStorage,
+) -> None:
+    routes = {"storage.commit": {"guards": ["slow_disk"]}}
+    slow = {"use": f"{__name__}:SlowDisk"}
+    async with one.kernel(routes=routes, slow_disk=slow, processes={"drain_s": 0.0}) as kernel:
+        idle = await spawn(kernel, listener())
+        await blocked(kernel, idle.pid)
+    async with one.kernel() as kernel:
+        assert (await kernel.request(Inspect(pid=idle.pid))).record.waits_in == ("receive",)
 
 
 async def test_a_letter_that_came_while_no_kernel_ran_is_read_after_the_restart(
