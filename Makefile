@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Every worker has a database and models of its own, so there are not more than four.
+WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -16,10 +18,10 @@ demo: .venv/.installed weights  ## three agents at once on a real model in this 
 	@$(BIN)/python examples/demo.py
 
 test: .venv/.tests weights  ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not soak" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not soak" $(WORKERS) $(PYTEST_ARGS)
 
 test-all: .venv/.tests weights  ## every test but the soak
-	$(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not soak" $(WORKERS) $(PYTEST_ARGS)
 
 soak: .venv/.tests  ## applications killed five hundred times over
 	$(BIN)/python -m pytest -m soak tests/chaos $(PYTEST_ARGS)
