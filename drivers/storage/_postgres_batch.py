@@ -128,6 +128,13 @@ class Written:
         vector = str(numbers) if numbers else None
         self._row("vectors", self.commit.pid, write.memory, write.embedder, len(numbers), vector)
 
+    def _put(self, write: d.PutRecord) -> None:
+        body = self._body(json.dumps(write.body, ensure_ascii=False))
+        self._row("records", self.commit.pid, write.collection, write.key, body, write.lasts_s)
+
+    def _drop(self, write: d.DropRecord) -> None:
+        self._row("records", self.commit.pid, write.collection, write.key, b"", 0.0)
+
     def _numbered(self) -> tuple[int, int]:
         """The epoch and a number for the next row that keeps its place."""
         self.seq += 1
@@ -238,4 +245,6 @@ _ROWS: dict[type, Callable[[Written, Any], None]] = {
     d.AnswerQuestion: Written._answer,
     d.AddMemory: Written._remember,
     d.AddVector: Written._understand,
+    d.PutRecord: Written._put,
+    d.DropRecord: Written._drop,
 }

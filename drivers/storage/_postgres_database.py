@@ -150,6 +150,7 @@ class Database:
             with suppress(d.StorageError):
                 await self._renew()
                 await self._give_back()
+                await self._connections.run(sql("sweep_records"))
 
     async def _renew(self) -> None:
         at = self._commits.kernel, self.settings.lease_s

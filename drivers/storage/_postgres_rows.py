@@ -55,6 +55,12 @@ def asked(query: d.Request[Any], namespace: str) -> Query:
         case d.FindUnembedded():
             values = (namespace, query.embedder, query.dimensions, query.limit)
             return "find_unembedded", values, lambda rows: tuple(map(_memory, rows))
+        case d.ReadRecord():
+            values = (namespace, query.collection, query.key)
+            return "read_record", values, lambda rows: _kept(rows[0]) if rows else None
+        case d.FindRecords():
+            values = (namespace, query.collection, query.prefix, query.after, query.limit)
+            return "find_records", values, lambda rows: tuple(map(_kept, rows))
     raise TypeError(f"storage cannot answer {type(query).__name__}")
 
 
@@ -151,6 +157,11 @@ def _memory(row: Any) -> d.Memory:
         tags=tuple(row["tags"]),
         terms=tuple(row["terms"]),
     )
+
+
+def _kept(row: Any) -> d.Record:
+    body = json.loads(decoded(row["body"]))
+    return d.Record(collection=row["collection"], key=row["key"], body=body, at=row["at"])
 
 
 def _text(body: bytes | None) -> str | None:

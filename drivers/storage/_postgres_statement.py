@@ -52,6 +52,7 @@ TABLES = {
     "answers": "by bigint, number bigint, text bytea, receipt text",
     "memories": "by bigint, pid bigint, tenant text, text bytea, tags text, terms text",
     "vectors": "by bigint, memory bigint, embedder text, dimensions integer, vector text",
+    "records": "by bigint, collection text, key text, body bytea, lasts_s float8",
 }
 """Where `:name` stands in the statement: a table of so many parameters, each an array."""
 

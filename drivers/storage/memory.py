@@ -16,6 +16,7 @@ import anyio
 from ...subsystems.storage import driver as d
 from ._calls import Calls
 from ._memories import Memories
+from ._records import Records
 
 _Row = tuple[str, str, Any, int, bool, bool, str, int, str]
 """Of the log: kind, fingerprint, effect, attempts, settled, failed, body, epoch, note."""
@@ -53,6 +54,7 @@ class MemoryStorage:
     _processes: dict[d.Pid, _Process] = field(default_factory=dict, init=False)
     _keys: dict[str, d.Pid] = field(default_factory=dict, init=False)
     _memories: Memories = field(default_factory=Memories, init=False)
+    _records: Records = field(default_factory=Records, init=False)
     _calls: Calls = field(default_factory=Calls, init=False)
     _users: int = field(default=0, init=False)
     _programs: set[tuple[str, str]] = field(default_factory=set, init=False)
@@ -231,6 +233,12 @@ class MemoryStorage:
     def _embed(self, pid: d.Pid, process: _Process, write: d.AddVector) -> None:
         self._memories.embed(write)
 
+    def _put(self, pid: d.Pid, process: _Process, write: d.PutRecord) -> None:
+        self._records.put(write)
+
+    def _drop(self, pid: d.Pid, process: _Process, write: d.DropRecord) -> None:
+        self._records.drop(write)
+
     async def read(self, query: d.Request[Any]) -> Any:
         return _READERS[type(query)](self, query)
 
@@ -363,6 +371,8 @@ _WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], set[d.Pid] 
     d.AnswerQuestion: MemoryStorage._answer,
     d.AddMemory: MemoryStorage._remember,
     d.AddVector: MemoryStorage._embed,
+    d.PutRecord: MemoryStorage._put,
+    d.DropRecord: MemoryStorage._drop,
 }
 _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLog: MemoryStorage._read_log,
@@ -378,4 +388,6 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.FindMemories: lambda storage, query: storage._memories.find(query),
     d.FindSimilar: lambda storage, query: storage._memories.similar(query),
     d.FindUnembedded: lambda storage, query: storage._memories.unembedded(query),
+    d.ReadRecord: lambda storage, query: storage._records.read(query),
+    d.FindRecords: lambda storage, query: storage._records.find(query),
 }

@@ -15,7 +15,6 @@ from ..storage.messages import (
     FindUnembedded,
     MemoriesAdded,
     Memory,
-    Pid,
 )
 from .driver import BadText, EmbeddingError
 from .fusion import fused
@@ -26,8 +25,6 @@ CANDIDATES = 50
 """How many memories each way of finding proposes, at least."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 300.0
 """How long it waits to try again when an embedder fails; each time twice as long."""
-OUTSIDE = Pid(0)
-"""Who commits vectors: no process."""
 
 
 class WordMemory(Service, name="memory", needs=[FindMemories]):
@@ -130,7 +127,7 @@ class LongTermMemory(
                 raise EmbeddingError("storage does not keep the vectors that it was given")
             last, card = memories, await self._card()
             writes = await self._embedded(memories, card)
-            await self.request(Commit(pid=OUTSIDE, epoch=0, writes=writes))
+            await self.request(Commit(writes=writes))
             count = sum(1 for write in writes if write.vector)
             await self.publish(MemoriesEmbedded(model=card.model, count=count))
             await anyio.lowlevel.checkpoint()  # nothing above need suspend

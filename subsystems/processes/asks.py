@@ -52,7 +52,7 @@ class Asks(Service, name="asks", needs=[Commit, ReadQuestions]):
         self._check(request, await self._numbered(request.number))
         receipt = uuid4().hex
         answer = AnswerQuestion(number=request.number, text=request.text, receipt=receipt)
-        await self.request(Commit(pid=Pid(0), epoch=0, writes=(answer,)))
+        await self.request(Commit(writes=(answer,)))
         answered = await self._numbered(request.number)
         if answered is None or answered.receipt != receipt:  # somebody was faster, or it is over
             raise NoSuchQuestion(f"question {request.number} has just been answered or withdrawn")

@@ -361,7 +361,7 @@ class Processes(
     async def send(self, request: Send) -> None:
         record = await self.mail.check(request.to)
         letter = PostLetter(to=record.pid, body=request.body)
-        await self.request(Commit(pid=Pid(0), epoch=0, writes=(letter,)))
+        await self.request(Commit(writes=(letter,)))
         await self.mail.deliver(record.pid)
 
     async def questions(self, ask: Ask) -> tuple[Question, ...]:

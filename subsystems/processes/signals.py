@@ -68,7 +68,7 @@ class Signals:
             return
         pid, signal = record.pid, request.signal
         post = PostCommand(to=pid, signal=signal, grace_s=request.grace_s)
-        await self._service.request(Commit(pid=Pid(0), epoch=0, writes=(post,)))
+        await self._service.request(Commit(writes=(post,)))
         live = self._service.live.get(pid)
         if live is not None:
             await self.obey(live)

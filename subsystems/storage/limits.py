@@ -9,6 +9,10 @@ from pydantic_core import from_json
 from . import messages as words
 
 MIB = 1 << 20
+RECORD_KIB = 64
+LONGEST_S = 1e9
+NAME = 256
+"""Characters of a record's collection or key: an index holds some 2,700 bytes of both."""
 
 
 def check(commit: words.Commit, most_mib: int) -> None:
@@ -25,6 +29,8 @@ def check(commit: words.Commit, most_mib: int) -> None:
         size += sum(map(len, bodies))
         if isinstance(write, words.AddProcess | words.SaveProcess):
             _check_state(write.record)
+        if isinstance(write, words.PutRecord):
+            _check_record(write, bodies[0])
     if size * 4 > most_mib * MIB:  # a character has at most four bytes
         _check_size(commit, most_mib)
 
@@ -49,6 +55,27 @@ def _check_state(record: words.ProcessRecord) -> None:
             f"process {record.pid}: its state is no JSON ({error}), so it could never be "
             "resumed; nothing was written"
         ) from None
+
+
+def _check_record(write: words.PutRecord, body: str) -> None:
+    """A large one would be read again and again, and an index cannot hold a long key."""
+    for what, name in (("collection", write.collection), ("key", write.key)):
+        if not 0 < len(name) <= NAME:
+            raise words.StorageRefused(
+                f"a record's {what} has 1 to {NAME} characters, not {len(name)}; nothing was written"
+            )
+    if write.lasts_s is not None and not 0 < write.lasts_s <= LONGEST_S:
+        raise words.StorageRefused(
+            f"the record {write.key!r} cannot last {write.lasts_s} seconds, only more than none "
+            f"and at most {LONGEST_S:.0f}; without `lasts_s` it stays; nothing was written"
+        )
+    size = len(body.encode("utf-8", "surrogatepass"))
+    if size > RECORD_KIB * 1024:
+        raise words.StorageRefused(
+            f"the record {write.key!r} of {write.collection!r} has {size / 1024:.0f} KiB, and a "
+            f"record has at most {RECORD_KIB}: divide it, or keep large data elsewhere and say "
+            "where it is; nothing was written"
+        )
 
 
 def _plain(name: str) -> bool:
@@ -84,12 +111,16 @@ def _memory(memory: words.Memory) -> Parts:
     return named, (memory.text,)
 
 
-def _letter(body: Any) -> Parts:
+def _record_of(write: words.PutRecord | words.DropRecord) -> Names:
+    return (("collection", write.collection), ("key", write.key))
+
+
+def _json(what: str, body: Any) -> tuple[str, ...]:
     try:
-        return (), (json.dumps(body, ensure_ascii=False),)
+        return (json.dumps(body, ensure_ascii=False),)
     except (TypeError, ValueError, RecursionError) as error:
         raise words.StorageRefused(
-            f"a letter's body must be JSON data: {error}; nothing was written"
+            f"a {what}'s body must be JSON data: {error}; nothing was written"
         ) from None
 
 
@@ -100,7 +131,7 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.Annotate: lambda write: ((), (write.note,)),
     words.Settle: lambda write: ((("syscall", write.kind),), (write.body,)),
     words.AddPage: lambda write: ((("tool call", write.page.tool_call_id),), (write.page.text,)),
-    words.PostLetter: lambda write: _letter(write.body),
+    words.PostLetter: lambda write: ((), _json("letter", write.body)),
     words.TakeLetter: lambda write: ((), ()),
     words.PostCommand: lambda write: ((), ()),
     words.TakeCommand: lambda write: ((), ()),
@@ -109,4 +140,6 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.AnswerQuestion: lambda write: ((), (write.text,)),
     words.AddMemory: lambda write: _memory(write.memory),
     words.AddVector: lambda write: ((("embedder", write.embedder),), ()),
+    words.PutRecord: lambda write: (_record_of(write), _json("record", write.body)),
+    words.DropRecord: lambda write: (_record_of(write), ()),
 }

@@ -15,6 +15,8 @@ from ...kernel.errors import KernelError
 from ...kernel.message import Effect, Event, Request
 
 Pid = NewType("Pid", int)
+OUTSIDE = Pid(0)
+"""Who commits what belongs to no process: what a service keeps, what an application sends."""
 Key = str
 """A syscall's place in its process: "step:path", e.g. "0:2" or, in a parallel, "0:3.1.0"."""
 
@@ -194,6 +196,16 @@ class Memory:
 
 
 @dataclass(slots=True, kw_only=True)
+class Record:
+    """What a service keeps under a key, JSON data. `at` is when, in seconds since 1970."""
+
+    collection: str
+    key: str
+    body: JsonValue
+    at: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
 class AddProcess:
     """A process is born, of epoch 0; whoever commits it owns it. Raises KeyTaken."""
 
@@ -344,6 +356,31 @@ class AddVector:
     vector: bytes
 
 
+@dataclass(slots=True, kw_only=True)
+class PutRecord:
+    """Keep a small piece of data, in the place of what stood under this key before.
+
+    A collection belongs to one service and begins with its name, e.g. "glossary.words". Of two
+    who write the same key at once, the last stays. With `lasts_s` it is gone after so many
+    seconds, by the database's clock.
+    """
+
+    write: Literal["record"] = "record"
+    collection: str
+    key: str
+    body: JsonValue
+    lasts_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class DropRecord:
+    """Keep what stands under this key no longer, if anything does."""
+
+    write: Literal["dropped"] = "dropped"
+    collection: str
+    key: str
+
+
 Write = Annotated[
     AddProcess
     | SaveProcess
@@ -359,7 +396,9 @@ Write = Annotated[
     | CloseQuestion
     | AnswerQuestion
     | AddMemory
-    | AddVector,
+    | AddVector
+    | PutRecord
+    | DropRecord,
     Field(discriminator="write"),
 ]
 
@@ -367,6 +406,7 @@ Write = Annotated[
 class Commit(Request[None], topic="storage.commit", effect="idempotent"):
     """All of these writes or none, for one process, if `epoch` is still its owner's.
 
+    What belongs to no process, e.g. a service's records, is committed from OUTSIDE.
     Nobody waits for a `lazy` one: it is written with the next that is not, whoever's, or a
     moment later. A crash may lose it, but never without all that came after it in this kernel.
     So it is for what may simply be done again. Where it cannot be written, the process's
@@ -374,8 +414,8 @@ class Commit(Request[None], topic="storage.commit", effect="idempotent"):
     Raises Fenced, KeyTaken, StorageRefused, StorageUnavailable.
     """
 
-    pid: Pid
-    epoch: int
+    pid: Pid = OUTSIDE
+    epoch: int = 0
     lazy: bool = False
     writes: Annotated[tuple[Write, ...], SkipValidation]  # built by our own code just before
 
@@ -511,6 +551,25 @@ class FindUnembedded(Request[tuple[Memory, ...]], topic="storage.find_unembedded
     embedder: str
     dimensions: int | None = None
     limit: int = 32
+
+
+class ReadRecord(Request[Record | None], topic="storage.read_record", effect="none"):
+    """What a service keeps under this key; None when there is nothing, or no longer."""
+
+    collection: str
+    key: str
+
+
+class FindRecords(Request[tuple[Record, ...]], topic="storage.find_records", effect="none"):
+    """Records of a collection whose keys begin so and come after that one, by their keys.
+
+    In the order of code points. Go on after the last key where there may be more than `limit`.
+    """
+
+    collection: str
+    prefix: str = ""
+    after: str = ""
+    limit: int = 100
 
 
 class MemoriesAdded(Event, topic="storage.memories_added"):

@@ -109,3 +109,11 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     @handles(words.FindUnembedded)
     async def find_unembedded(self, query: words.FindUnembedded) -> tuple[words.Memory, ...]:
         return await self._driver.read(query)
+
+    @handles(words.ReadRecord)
+    async def read_record(self, query: words.ReadRecord) -> words.Record | None:
+        return await self._driver.read(query)
+
+    @handles(words.FindRecords)
+    async def find_records(self, query: words.FindRecords) -> tuple[words.Record, ...]:
+        return await self._driver.read(query)

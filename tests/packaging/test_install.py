@@ -23,7 +23,7 @@ rules = [{ say = "unused" }]
 """
 LOOK_UP = """
 import anyio
-from aosk_glossary import LookUp
+from aosk_glossary import LookUp, ReadMissed
 from aoskernel import Kernel
 
 async def main() -> None:
@@ -34,6 +34,7 @@ async def main() -> None:
             async for event in events:
                 print(event.topic, event.word)
                 break
+        print(await kernel.request(ReadMissed()))
 
 anyio.run(main)
 """
@@ -80,4 +81,5 @@ def test_a_third_party_brings_a_service_a_message_and_a_driver(
         "the part that carries",
         "None",
         "glossary.word_missed shell",
+        "('shell',)",
     ]

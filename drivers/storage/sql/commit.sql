@@ -192,5 +192,15 @@ understood as (
     order by memory.number
     on conflict (memory, embedder) do update
     set dimensions = excluded.dimensions, vector = excluded.vector
+),
+kept as (  -- of several of one key the last; one that lasts no time is as good as dropped
+    insert into record (namespace, collection, key, body, until)
+    select distinct on (t.collection, t.key)
+        :namespace, t.collection, t.key, t.body, now() + t.lasts_s * interval '1 second'
+    from :records
+    join fenced on fenced.pid = t.by
+    order by t.collection, t.key, t.place desc
+    on conflict (namespace, collection, key) do update
+    set body = excluded.body, until = excluded.until, at = now()
 )
 select pid from fenced where not exists (select from rung)

@@ -1,0 +1,9 @@
+select collection, key, body, extract(epoch from at)::float8 as at
+from record
+where namespace = $1
+    and collection = $2
+    and starts_with(key, $3)
+    and key > $4
+    and (until is null or until > now())
+order by key
+limit $5
