@@ -1,5 +1,6 @@
 """What every suite may use."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,16 +19,24 @@ def system() -> System:
     return scripted_kernel
 
 
-@pytest.fixture(scope="session")
-def server_folder() -> Iterator[Path]:
-    """Of an embedded server that runs as long as the tests; each has a namespace of its own.
+@pytest.fixture(scope="session", autouse=True)
+def _data() -> Iterator[Path]:
+    """Where the default storage keeps its data, here and in what tests start.
 
-    It is none of pytest's: those let nobody else in, and a server started by root is another
-    user.
+    It is none of pytest's folders: those let nobody else in, and a server started by root is
+    another user.
     """
     folder = Path(tempfile.mkdtemp(prefix="aosk-tests-"))
     folder.chmod(0o711)
-    cluster = anyio.run(partial(Cluster.attach, folder / "data", settings={"fsync": "off"}))
+    os.environ["AOSKERNEL_DATA"] = str(folder / "data")
     yield folder / "data"
-    anyio.run(cluster.detach)
+    del os.environ["AOSKERNEL_DATA"]
     shutil.rmtree(folder, ignore_errors=True)  # the server may still be writing its last
+
+
+@pytest.fixture(scope="session")
+def server_folder(_data: Path) -> Iterator[Path]:
+    """Of an embedded server that runs as long as the tests; each has a namespace of its own."""
+    cluster = anyio.run(partial(Cluster.attach, _data, settings={"fsync": "off"}))
+    yield _data
+    anyio.run(cluster.detach)

@@ -1,4 +1,4 @@
-"""A whole kernel on a scripted model, for every suite."""
+"""A whole kernel on a scripted model, in memory, for every suite."""
 
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ def scripted_kernel(
     """The default kernel, whose model says what the script says, or what it was told."""
     model = {"driver": "scripted", "script": script or (lambda ask: ask.messages[-1].text)}
     policy = {"allow": ("llm.complete:*", "tools.call:*")}
-    services = {"policy": policy, "memory": {"use": "memory_by_words"}, **tables}
+    lasting = {"storage": {"driver": "memory"}, "memory": {"use": "memory_by_words"}}
+    services = {"policy": policy, **lasting, **tables}
     services["llm.default"] = {**model, **tables.get("llm.default", {})}
     return Kernel.from_config(services=services, routes=routes or {})

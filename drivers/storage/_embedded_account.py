@@ -95,16 +95,20 @@ class Account:
             switch = {"user": self.uid, "group": self.gid, "extra_groups": []}
         return _run(command, output, () if keep is None else (keep,), switch)
 
-    def require(self, folder: Path) -> None:
-        """Raise ClusterError with the first folder on the way that shuts this account out."""
+    def enters(self, folder: Path) -> bool:
+        """Whether the way to this folder is open. Raises ClusterError."""
         try:
-            if self.is_ours or self._enters(folder):
-                return
+            return self.is_ours or self._enters(folder)
         except PermissionError:
             raise ClusterError(
                 f"PostgreSQL refuses to run as root, and this root may not become user "
                 f"{self.uid}: run as an ordinary user, or with the capabilities SETUID and SETGID"
             ) from None
+
+    def require(self, folder: Path) -> None:
+        """Raise ClusterError with the first folder on the way that shuts this account out."""
+        if self.enters(folder):
+            return
         wall = next(one for one in (*reversed(folder.parents), folder) if not self._enters(one))
         name = pwd.getpwuid(self.uid).pw_name
         raise ClusterError(

@@ -21,7 +21,7 @@ from anyio import from_thread, to_thread
 from . import _embedded_server as server
 from . import _embedded_watchdog as files
 from ._embedded_account import Account, ClusterError, last_lines, run
-from ._embedded_binaries import find_binaries
+from ._embedded_binaries import find_binaries, within_reach
 from ._embedded_home import default_data_dir, make_home
 
 if sys.platform != "win32":
@@ -65,7 +65,7 @@ class Cluster:
         if sys.platform == "win32":
             raise ClusterError(
                 "the embedded PostgreSQL runs on Linux and macOS only: install a server, and "
-                "use the storage driver 'postgres'"
+                "use the storage driver 'postgres', or 'memory', which keeps nothing"
             )
         home = Path(data_dir).expanduser().absolute()
         attaching = _Attaching(home, dict(settings or {}), _Patience(patience_s))
@@ -180,9 +180,9 @@ class _Attaching:
         return True
 
     def _start(self) -> None:
-        binaries, account = find_binaries(), self._account
-        account.require(binaries.folder)
+        account = self._account
         account.require(self.home)
+        binaries = within_reach(find_binaries(), self.home, account)
         with self._opened(files.RUNNING) as running, self._log_file(files.SERVER_LOG) as log:
             self._take(running, fcntl.LOCK_EX)
             server.sweep(self.home)

@@ -1,4 +1,4 @@
-"""The three programs that are promised to run as they are written."""
+"""The three programs that are promised to run as they are written, on the default storage."""
 
 import subprocess
 import sys
@@ -10,9 +10,6 @@ ROOT = Path(__file__).parents[2]
 CONTRACT = Path(__file__).parent / "contract"
 
 CONFIG = r"""
-[services.storage]
-driver = "memory"
-
 [services."llm.default"]
 driver = "scripted"
 
@@ -61,7 +58,8 @@ anyio.run(main)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, server_folder: Path) -> Path:
+    """A config that leaves the storage to the default, which is a database, and two notes."""
     (tmp_path / "aosk.toml").write_text(CONFIG, "utf-8")
     for name in ("notes.txt", "friday.txt"):
         (tmp_path / name).write_text("Friday: the library closes at noon.\n", "utf-8")

@@ -40,7 +40,7 @@ def test_the_metadata_is_complete(distribution: tuple[Path, Path]) -> None:
     version = re.search(r'__version__ = "(.+)"', (ROOT / "__init__.py").read_text("utf-8"))
     assert version is not None
     assert f"\nVersion: {version[1]}\n" in metadata
-    extras = {"embedded", "local", "prices", "socks", "uvloop"}
+    extras = {"local", "prices", "socks", "uvloop"}
     assert set(re.findall(r"Provides-Extra: (\w+)", metadata)) == extras
     assert "License-Expression: MIT" in metadata
     assert "# AOS Kernel" in metadata

