@@ -41,6 +41,5 @@ def make_home(home: Path) -> None:
         raise ClusterError(f"{home} cannot be made: {error}; {ELSEWHERE}") from error
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
         raise ClusterError(
-            f"user {os.geteuid()} may not write in {home}: change its owner or mode, or "
-            f"{ELSEWHERE}"
+            f"user {os.geteuid()} may not write in {home}: change its owner or mode, or {ELSEWHERE}"
         )

@@ -44,6 +44,7 @@ class Database:
             lambda connection: connection.fetchval(sql("enter"), *self._place(0))
         )
         self._entered()
+        await self._bury("read_neighbours")  # a restart need not wait for its own lease
 
     def _place(self, former: int) -> tuple[str, float, int, str, str]:
         """What there is to say of this kernel when it takes a place."""
@@ -90,7 +91,7 @@ class Database:
 
     async def claim(self, claim: d.ClaimProcesses) -> tuple[d.ProcessRecord, ...]:
         """Take over what nobody owns."""
-        await self._bury()
+        await self._bury("read_silent")
         await self._know(claim.programs or ())
         taking = Claim(claim, self._commits.kernel, self.settings.namespace)
         try:
@@ -111,11 +112,11 @@ class Database:
         told = [SEPARATOR.join(program) for program in self._programs]
         await self._connections.run(sql("know_programs"), self._commits.kernel, told)
 
-    async def _bury(self) -> None:
-        """Kernels of this machine that died without a word have left."""
+    async def _bury(self, which: str) -> None:
+        """Those kernels of this machine that died without a word have left."""
         machine, _ = myself()
-        silent = await self._connections.read("read_silent", machine) if machine else ()
-        dead = [row["id"] for row in silent if is_dead(row["process"])]
+        found = await self._connections.read(which, machine) if machine else ()
+        dead = [row["id"] for row in found if is_dead(row["process"])]
         if dead:
             await self._connections.run(sql("bury"), dead)
 

@@ -9,6 +9,7 @@ from ...kernel import Config, Kernel
 from ...kernel.plan import Plan
 from . import output
 from .choice import find
+from .desk import alone, at_hand
 
 
 def services(config_file: Path | None, *, as_json: bool) -> None:
@@ -22,10 +23,13 @@ def services(config_file: Path | None, *, as_json: bool) -> None:
 
 
 async def _running(config_file: Path | None) -> list[dict[str, Any]]:
-    config = Config.load(config_file)
+    config = alone(Config.load(config_file))
     services = config.build()
     handlers = Plan(services, config.routes).handlers
-    async with Kernel(*services, config=config.kernel, routes=config.routes) as kernel:
+    async with (
+        at_hand(config),
+        Kernel(*services, config=config.kernel, routes=config.routes) as kernel,
+    ):
         return [
             {
                 "address": seat.address,

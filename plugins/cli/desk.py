@@ -1,7 +1,7 @@
 """The configured storage, opened from outside: no model, no tool and no process starts."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from ...subsystems.storage.messages import (
     ProcessRecord,
     ReadProcess,
     SchemaMismatch,
+    StorageError,
     StorageRefused,
 )
+from . import output
 from .choice import find
 from .exits import ExitCode, Stop
 
@@ -26,7 +28,7 @@ NOTHING_OUTLIVES = (
     "storage is in the memory of each program (driver {driver!r}), so nothing outlives the "
     "program and there is nothing here to see. Configure a database: in aosk.toml write\n\n"
     '  [services.storage]\n  driver = "embedded"\n\n'
-    'or driver = "postgres" with dsn = {{ env = "DATABASE_URL" }}.'
+    'which is the default, or driver = "postgres" with dsn = {{ env = "DATABASE_URL" }}.'
 )
 
 
@@ -53,16 +55,26 @@ def configured(config_file: Path | None) -> Config:
     return Config.load(find(config_file))
 
 
+def alone(config: Config) -> Config:
+    """The same, for a kernel that leaves alone what it does not spawn."""
+    processes = {**config.services.get("processes", {}), "adopt": False}
+    return config.model_copy(update={"services": {**config.services, "processes": processes}})
+
+
+def storage(config: Config) -> StorageDriver:
+    """The storage driver, not started."""
+    held = build(STORAGE, {**config.services[STORAGE], "use": f"{__name__}:{Held.__name__}"})
+    assert isinstance(held, Held)
+    return held.held
+
+
 def driver(config: Config) -> Surveyable:
     """The storage driver, not started. Raises Stop where others cannot see what it stores."""
-    table = config.services[STORAGE]
-    held = build(STORAGE, {**table, "use": f"{__name__}:{Held.__name__}"})
-    assert isinstance(held, Held)
-    if not isinstance(held.held, Surveyable):
-        raise Stop(
-            NOTHING_OUTLIVES.format(driver=table.get("driver")), ExitCode.CONFIG, "nothing_outlives"
-        )
-    return held.held
+    held = storage(config)
+    if not isinstance(held, Surveyable):
+        name = config.services[STORAGE].get("driver")
+        raise Stop(NOTHING_OUTLIVES.format(driver=name), ExitCode.CONFIG, "nothing_outlives")
+    return held
 
 
 @asynccontextmanager
@@ -78,6 +90,20 @@ async def looking(config: Config) -> AsyncIterator[Look]:
 
     try:
         yield look
+    finally:
+        await held.stop()
+
+
+@asynccontextmanager
+async def at_hand(config: Config) -> AsyncIterator[None]:
+    """Storage for a kernel that is about to start; says so where it must be made first."""
+    held = storage(config)
+    try:
+        if isinstance(held, Surveyable):
+            with suppress(StorageError):  # which the kernel's start tells better
+                if not (survey := await held.survey()).server:
+                    output.tell(f"Making {survey.where}; that is done once, in a second or two.")
+        yield
     finally:
         await held.stop()
 

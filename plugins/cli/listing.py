@@ -20,7 +20,8 @@ SHOWN = 5
 """Processes that one reason is told of by their numbers."""
 WHAT_STRANDED_ONES_NEED = """\
 Stranded processes go on when a kernel starts that has their program, such as `aosk up`
-with it in [services.processes] programs."""
+with it in [services.processes] programs. `aosk resume PID` goes on with one here,
+`aosk kill PID --signal KILL` ends it."""
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 STRANDED = "stranded"
 COLUMNS = ("pid", "program", "state", "for", "waits in", "step", "class", "tenant", "kernel")

@@ -83,6 +83,19 @@ def attach(
 
 
 @process_commands.command()
+def resume(
+    pid: Number, config: ConfigFile = None, json: JsonLines = False, debug: Debug = False
+) -> None:
+    """Go on with a process here that was left behind, and show what it does to its end.
+
+    Such as one whose `aosk run` was killed. Ctrl-C suspends it again.
+    """
+    from . import resuming
+
+    resuming.resume(config, pid, as_json=json)
+
+
+@process_commands.command()
 def kill(
     pids: Numbers,
     signal: Annotated[

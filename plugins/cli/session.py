@@ -1,29 +1,26 @@
 """`aosk run`: a kernel, one agent in it, and what it says while it works."""
 
 import re
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import Iterator
 from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 
-from ...kernel import Event, Kernel
+from ...kernel import Kernel
 from ...kernel.config import Config
-from ...subsystems.llm.messages import Delta, Describe, ModelCard
+from ...subsystems.llm.messages import Describe, ModelCard
 from ...subsystems.processes.assistant import assistant
-from ...subsystems.processes.messages import ProcessExited, ProcessFailed
+from ...subsystems.processes.messages import ProcessFailed
 from ...subsystems.processes.program import ProcessRef, spawn
 from . import choice, keys, output
 from .exits import ExitCode, Stop, as_stop
 from .programs import read_and_think
-from .progress import Progress
 from .view import View, view
+from .watching import Watch, foreground
 
 CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-
-KILL_S = 5
-"""How long an interrupted agent may take to be gone."""
 
 
 class Order(NamedTuple):
@@ -46,30 +43,32 @@ class _Session:
     """One kernel, for one order."""
 
     def __init__(self, order: Order, view: View) -> None:
-        self._order, self._view = order, view
-        self._progress = Progress()
-        self._all_said = anyio.Event()
+        self._order, self._watch = order, Watch(view)
         self._config = choice.with_model(Config.load(choice.find(order.config)), order.model)
 
     async def run(self) -> dict[str, Any]:
-        config = self._config
-        async with Kernel(*config.build(), config=config.kernel, routes=config.routes) as kernel:
+        async with foreground(self._config) as kernel:
             began = anyio.current_time()
             card = await kernel.request(Describe(), to=self._address)
             self._advise(card)
-            pid, answer = await self._watch(kernel)
+            agent = await self._watch.to_the_end(kernel, self._spawn, _kill)
+            answer = await self._result(agent)
             seconds = anyio.current_time() - began
-        self._view.done(answer)
-        if self._progress.finish == "length":
-            output.tell("The answer was cut: the model wrote as many tokens as it may.")
+        self._watch.done(answer)
         return {
             "answer": answer,
-            "pid": pid,
+            "pid": agent.pid,
             "model": card.model,
-            "finish": self._progress.finish,
-            "usage": self._progress.usage.model_dump(),
+            "finish": self._watch.progress.finish,
+            "usage": self._watch.progress.usage.model_dump(),
             "seconds": round(seconds, 3),
         }
+
+    async def _result(self, agent: ProcessRef[str]) -> str:
+        try:
+            return await agent
+        except ProcessFailed as failed:
+            raise self._explained(failed) from failed
 
     def _advise(self, card: ModelCard) -> None:
         """Where the model may be too small for the order, say so, and what else there is."""
@@ -94,26 +93,6 @@ class _Session:
         route = self._config.routes.get("llm.complete")
         return (route and route.default) or choice.DEFAULT
 
-    async def _watch(self, kernel: Kernel) -> tuple[int, str]:
-        """Spawn it and follow it to its end."""
-        with self._view.shown():
-            async with kernel.listen("*") as events, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._follow, events)
-                agent = await self._spawn(kernel)
-                try:
-                    async for delta in agent.stream():
-                        self._view.said(delta)
-                except BaseException:
-                    # Ctrl-C, or a closed pipe: nobody waits for the answer any more.
-                    with anyio.move_on_after(KILL_S, shield=True):
-                        await agent.kill("KILL")
-                    raise
-                self._all_said.set()
-        try:
-            return agent.pid, await agent
-        except ProcessFailed as failed:
-            raise self._explained(failed) from failed
-
     async def _spawn(self, kernel: Kernel) -> ProcessRef[str]:
         order = self._order
         if not order.files:
@@ -122,17 +101,6 @@ class _Session:
         files = tuple(relpath(file, root) for file in order.files)
         program = read_and_think(task=order.task, files=files)
         return await spawn(kernel, program, process_class="interactive")
-
-    async def _follow(self, events: AsyncIterable[Event]) -> None:
-        """Take note of events until the process has ended, which is told last."""
-        async for event in events:
-            if isinstance(event, ProcessExited):
-                await self._all_said.wait()
-            if not isinstance(event, Delta):  # those come by the stream, where none is dropped
-                self._progress.take(event)
-                self._view.heard(event, self._progress)
-            if isinstance(event, ProcessExited):
-                return
 
     def _explained(self, failed: ProcessFailed) -> Stop:
         """What can be done about it from the command line."""
@@ -153,3 +121,8 @@ class _Session:
             stop.code,
             stop.kind,
         )
+
+
+async def _kill(agent: ProcessRef[str]) -> None:
+    """It is of this command; whoever ends the command ends it."""
+    await agent.kill("KILL")

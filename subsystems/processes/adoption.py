@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 
 class Adoption:
-    """Takes over what should run here: at first, then `every_s` seconds, and when called."""
+    """Takes over what should run here: at first, then `every_s` seconds, and when called.
 
-    def __init__(self, service: "Processes", every_s: float) -> None:
-        self._service, self._every_s = service, every_s
+    One that does not `adopt` takes nothing but what it has had before, or was told to take.
+    """
+
+    def __init__(self, service: "Processes", every_s: float, *, adopt: bool) -> None:
+        self._service, self._every_s, self.adopts = service, every_s, adopt
+        self._own: set[Pid] = set()  # kept where nothing else is taken
         self._called = anyio.Event()
         self._new = True  # a program has become known, or it is the beginning
         self._alarm = float("inf")  # the wall clock's time when the next one is to be woken
@@ -41,9 +45,14 @@ class Adoption:
         if moment is not None and moment < self._alarm:
             self._called.set()
 
+    def has(self, pid: Pid) -> None:
+        """It runs here."""
+        if not self.adopts:
+            self._own.add(pid)
+
     async def run(self) -> None:
         swept = float("-inf")
-        while not self._service.ending:
+        while self.adopts and not self._service.ending:
             self._called = anyio.Event()
             with suppress(StorageUnavailable):  # it may be back the next time
                 if self._new or self._service.bus.time() >= swept + self._every_s:
@@ -85,9 +94,16 @@ class Adoption:
 
     async def take(self, pid: Pid) -> None:
         """Bring it in, if it has something to do and nobody has it."""
-        if pid in self._service.live or not self._service.known or self._service.ending:
+        if pid in self._own:
+            await self.bring(ClaimProcesses(pid=pid))  # here it waits in memory for what to do
+        elif self.adopts and self._service.known:
+            await self.bring(self._claim(pid))
+
+    async def bring(self, claim: ClaimProcesses) -> None:
+        """Take over what is claimed by number, unless it is here."""
+        if claim.pid in self._service.live or self._service.ending:
             return
-        for record in await self._service.request(self._claim(pid)):
+        for record in await self._service.request(claim):
             await self._service.enter(record, fresh=False)
 
     # The doorbell

