@@ -19,6 +19,7 @@ class Calls:
     _alarms: dict[d.Pid, float] = field(default_factory=dict)
     _bound: dict[d.Pid, list[d.Pid]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _question_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     # Commands
 
@@ -38,7 +39,7 @@ class Calls:
     def put(self, pid: d.Pid, write: d.PutQuestion) -> None:
         if (pid, write.key) in self._asked:
             return
-        number = self._asked[pid, write.key] = len(self._questions) + 1
+        number = self._asked[pid, write.key] = next(self._question_numbers)
         self._questions[number] = d.Question(
             number=number,
             pid=pid,
@@ -94,6 +95,12 @@ class Calls:
         for child in bound:
             self.post(child, "TERM", GRACE_S)
         return self._waiters.pop(pid, set()) | set(bound)
+
+    def forget(self, pid: d.Pid) -> None:
+        """Nobody calls a process that is gone."""
+        self._commands.pop(pid, None)
+        for place in [place for place in self._asked if place[0] == pid]:
+            del self._questions[self._asked.pop(place)]
 
     def is_answered(self, pid: d.Pid) -> bool:
         """Has a human answered what the process asks?"""

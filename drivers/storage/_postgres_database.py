@@ -120,6 +120,13 @@ class Database:
         if dead:
             await self._connections.run(sql("bury"), dead)
 
+    async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
+        """Delete what is over. Sent again, for its answer was lost, it goes on with what is left."""
+        gone: tuple[d.Expired, ...] = await self._read(order)
+        for one in gone:
+            self._commits.fresh.forget(one.pid)
+        return gone
+
     async def read(self, query: d.Request[T]) -> T:
         """Answer a query from what is committed."""
         if isinstance(query, d.ReadPages):

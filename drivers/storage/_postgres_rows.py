@@ -41,6 +41,12 @@ def asked(query: d.Request[Any], namespace: str) -> Query:
         case d.FindTenures():
             values = (namespace, query.pids)
             return "find_tenures", values, lambda rows: tuple(d.Tenure(**row) for row in rows)
+        case d.FindExpired() | d.ForgetExpired():
+            over = query.expiry
+            whose = (over.after_s, over.states, over.tenant, over.but_tenants, over.keys_after_s)
+            name = "find_expired" if isinstance(query, d.FindExpired) else "forget_expired"
+            values = (namespace, *whose, query.limit)
+            return name, values, lambda rows: tuple(d.Expired(**row) for row in rows)
         case d.FindStranded():
             values = (namespace, query.pids)
             return "find_stranded", values, lambda rows: tuple(row["pid"] for row in rows)
@@ -91,6 +97,7 @@ def record(row: Any) -> d.ProcessRecord:
         waits_for=tuple(row["waits_for"] or ()),
         wake_at=row["wake_at"],
         clock=row["clock"],
+        bare=row["bare"],
     )
 
 

@@ -71,6 +71,9 @@ class Embedded:
     async def claim(self, claim: d.ClaimProcesses) -> tuple[d.ProcessRecord, ...]:
         return await self._running().claim(claim)
 
+    async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
+        return await self._running().forget(order)
+
     async def read(self, query: d.Request[T]) -> T:
         return await self._running().read(query)
 

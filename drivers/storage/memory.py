@@ -15,6 +15,7 @@ import anyio
 
 from ...subsystems.storage import driver as d
 from ._calls import Calls
+from ._expired import expired
 from ._memories import Memories
 from ._records import Records
 
@@ -238,6 +239,18 @@ class MemoryStorage:
 
     def _drop(self, pid: d.Pid, process: _Process, write: d.DropRecord) -> None:
         self._records.drop(write)
+    async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
+        gone = self._find_expired(order)
+        for one in gone:
+            self._calls.forget(one.pid)
+            process = self._processes.pop(one.pid)
+            if not one.whole:
+                record = replace(_record(process.record), bare=True, state_json="null")
+                kept = self._processes[one.pid] = _Process(epoch=process.epoch)
+                kept.record, kept.since = _row(record), process.since
+            elif one.key is not None:
+                del self._keys[one.key]
+        return gone
 
     async def read(self, query: d.Request[Any]) -> Any:
         return _READERS[type(query)](self, query)
@@ -297,6 +310,10 @@ class MemoryStorage:
             for pid, process in found
             if process.record
         )
+
+    def _find_expired(self, query: d.FindExpired | d.ForgetExpired) -> tuple[d.Expired, ...]:
+        kept = ((_record(p.record), p.since) for p in self._processes.values() if p.record)
+        return tuple(expired(kept, query.expiry, time.time(), query.limit))
 
     def _read_process(self, query: d.ReadProcess) -> d.ProcessRecord | None:
         pid = query.pid if query.key is None else self._keys.get(query.key)
@@ -383,6 +400,7 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.FindAlarms: MemoryStorage._find_alarms,
     d.FindStranded: MemoryStorage._find_stranded,
     d.FindTenures: MemoryStorage._find_tenures,
+    d.FindExpired: MemoryStorage._find_expired,
     d.ReadProcess: MemoryStorage._read_process,
     d.FindProcesses: MemoryStorage._find_processes,
     d.FindMemories: lambda storage, query: storage._memories.find(query),

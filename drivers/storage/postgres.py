@@ -74,5 +74,8 @@ class Postgres:
     async def claim(self, claim: d.ClaimProcesses) -> tuple[d.ProcessRecord, ...]:
         return await self._database.claim(claim)
 
+    async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
+        return await self._database.forget(order)
+
     async def read(self, query: d.Request[T]) -> T:
         return await self._database.read(query)

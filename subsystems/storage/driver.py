@@ -24,8 +24,11 @@ from .messages import (
     Commit,
     DropRecord,
     Entry,
+    Expired,
+    Expiry,
     Fenced,
     FindAlarms,
+    FindExpired,
     FindMemories,
     FindProcesses,
     FindRecords,
@@ -33,6 +36,7 @@ from .messages import (
     FindStranded,
     FindTenures,
     FindUnembedded,
+    ForgetExpired,
     Intend,
     Key,
     KeyTaken,
@@ -81,8 +85,11 @@ __all__ = [
     "Commit",
     "DropRecord",
     "Entry",
+    "Expired",
+    "Expiry",
     "Fenced",
     "FindAlarms",
+    "FindExpired",
     "FindMemories",
     "FindProcesses",
     "FindRecords",
@@ -90,6 +97,8 @@ __all__ = [
     "FindStranded",
     "FindTenures",
     "FindUnembedded",
+    "ForgetExpired",
+    "Forgetful",
     "Intend",
     "KernelSeen",
     "Key",
@@ -162,6 +171,15 @@ class StorageDriver(Protocol):
 
     async def read(self, query: Request[R]) -> R:
         """Read back what was committed."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(StorageDriver, Protocol):
+    """A driver that can delete what is over, so that its store need not grow for ever."""
+
+    async def forget(self, order: ForgetExpired) -> tuple[Expired, ...]:
+        """Delete them, all of each or nothing, beside all commits. Raises StorageError."""
         ...
 
 

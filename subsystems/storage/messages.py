@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NewType
 from pydantic import Field, JsonValue, SkipValidation
 
 from ...kernel.errors import KernelError
-from ...kernel.message import Effect, Event, Request
+from ...kernel.message import Effect, Event, Request, Value
 
 Pid = NewType("Pid", int)
 OUTSIDE = Pid(0)
@@ -63,6 +63,8 @@ class ProcessRecord:
     What a parked one waits for: `waits_in` are the syscalls, `waits_for` the processes,
     `wake_at` the time, in seconds since 1970. With nothing in `waits_in` it was cut at its
     work, and goes on as soon as somebody takes it. `clock` is the last time it was woken at.
+
+    Of a `bare` one, which has ended, retention has left nothing but this record.
     """
 
     pid: Pid
@@ -89,6 +91,7 @@ class ProcessRecord:
     waits_for: tuple[Pid, ...] = ()
     wake_at: float | None = None
     clock: float = 0.0
+    bare: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -181,6 +184,37 @@ class Tenure:
     pid: Pid
     kernel: int | None
     since: float
+
+
+class Expiry(Value):
+    """Which processes are over: those that ended so long ago, and that no living one needs.
+
+    Needed is a child of a living parent, a process that a living one waits for, and one whose
+    descendants live. Of one with a `key` the record stays, for `keys_after_s` seconds or for
+    ever: while it is there the key is taken.
+    """
+
+    after_s: float
+    states: tuple[State, ...] = ("exited", "failed", "killed")
+    tenant: str | None = None
+    but_tenants: tuple[str, ...] = ()
+    keys_after_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Expired:
+    """A process that is over. Not `whole`: its record stays, and with it the key.
+
+    `ended_at` is in seconds since 1970.
+    """
+
+    pid: Pid
+    program: str
+    state: State
+    tenant: str
+    key: str | None
+    ended_at: float
+    whole: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -516,6 +550,26 @@ class FindProcesses(
     tenant: str | None = None
     ended: bool = False
     limit: int = 1000
+
+
+class FindExpired(Request[tuple[Expired, ...]], topic="storage.find_expired", effect="none"):
+    """Processes that could be forgotten, the longest ended first."""
+
+    expiry: Expiry
+    limit: int = 1000
+
+
+class ForgetExpired(
+    Request[tuple[Expired, ...]], topic="storage.forget_expired", effect="idempotent"
+):
+    """Delete what is kept of them: log, pages, letters, signals, questions, record.
+
+    What they remembered stays. The reply are those that are gone, at most `limit`; fewer when
+    there are no more. Raises StorageRefused where the driver deletes nothing.
+    """
+
+    expiry: Expiry
+    limit: int = 100
 
 
 class FindMemories(Request[tuple[Memory, ...]], topic="storage.find_memories", effect="none"):

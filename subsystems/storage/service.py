@@ -6,7 +6,7 @@ import anyio
 
 from ...kernel.service import Service, handles
 from . import messages as words
-from .driver import StorageDriver
+from .driver import Forgetful, StorageDriver
 from .limits import check
 
 
@@ -57,6 +57,17 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     @handles(words.ClaimProcesses)
     async def claim(self, request: words.ClaimProcesses) -> tuple[words.ProcessRecord, ...]:
         return await self._driver.claim(request)
+
+    @handles(words.ForgetExpired)
+    async def forget(self, order: words.ForgetExpired) -> tuple[words.Expired, ...]:
+        if not isinstance(self._driver, Forgetful):
+            kind = type(self._driver).__name__
+            raise words.StorageRefused(f"the storage driver {kind} deletes nothing: use another")
+        return await self._driver.forget(order)
+
+    @handles(words.FindExpired)
+    async def find_expired(self, query: words.FindExpired) -> tuple[words.Expired, ...]:
+        return await self._driver.read(query)
 
     @handles(words.ReadLog)
     async def read_log(self, query: words.ReadLog) -> tuple[words.Entry, ...]:

@@ -360,5 +360,5 @@ async def test_what_waits_in_a_kernel_that_does_not_adopt_stays_in_memory(one: O
 async def test_a_process_is_not_resumed_without_its_program(one: OneStorage) -> None:
     pid = await left_waiting(one)
     async with one.kernel(processes=ALONE) as kernel:
-        with pytest.raises(NoSuchProgram, match="'listener' version '1'.*programs = "):
+        with pytest.raises(NoSuchProgram, match=r"'listener' version '1'.*programs = "):
             await kernel.request(Resume(pid=pid))
