@@ -194,7 +194,7 @@ async def _born(kernel: Kernel, what: What) -> Pid:
     return pid
 
 
-def run(config: Path, *what: What) -> list[Pid]:
+def run(config: Path, *what: What, key: str | None = None) -> list[Pid]:
     """Processes that a kernel has run until they ended, or had nothing to do but wait."""
 
     async def ran() -> list[Pid]:
@@ -203,7 +203,7 @@ def run(config: Path, *what: What) -> list[Pid]:
                 Kernel.from_config(config, services={"processes": {"park_after_s": 0}}) as kernel,
                 kernel.listen("process.*") as events,
             ):
-                pids = [(await spawn(kernel, one)).pid for one in what]
+                pids = [(await spawn(kernel, one, key=key)).pid for one in what]
                 at_work = set(pids)
                 async for event in events:
                     if isinstance(event, ProcessExited | ProcessParked):

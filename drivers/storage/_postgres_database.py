@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 
@@ -11,6 +11,7 @@ from ._postgres_claim import Claim
 from ._postgres_commits import Commits
 from ._postgres_connections import Connections, Settings
 from ._postgres_doorbell import Doorbell
+from ._postgres_line import Connection
 from ._postgres_neighbours import is_dead, myself
 from ._postgres_rows import asked, record
 from ._postgres_sql import sql
@@ -20,6 +21,8 @@ __all__ = ["Database", "Settings"]
 T = TypeVar("T")
 SEPARATOR = "\x1f"
 """Between a program's name and its version."""
+BY_KEYS = "set local enable_seqscan = off; set local enable_hashjoin = off"
+"""What is deleted is found by its keys; before a table is analyzed, plans would read all of it."""
 PIDS = 64
 """Process numbers that are taken at once; the sequence steps by as many."""
 
@@ -122,7 +125,15 @@ class Database:
 
     async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
         """Delete what is over. Sent again, for its answer was lost, it goes on with what is left."""
-        gone: tuple[d.Expired, ...] = await self._read(order)
+        name, values, made = asked(order, self.settings.namespace)
+
+        async def work(connection: Connection) -> list[Any]:
+            async with connection.transaction():
+                await connection.execute(BY_KEYS)
+                rows: list[Any] = await connection.fetch(sql(name), *values)
+                return rows
+
+        gone: tuple[d.Expired, ...] = made(await self._connections.use(work))
         for one in gone:
             self._commits.fresh.forget(one.pid)
         return gone

@@ -145,3 +145,16 @@ async def process(kernel: Kernel, pid: int) -> ProcessRecord:
             "NoSuchProcess",
         )
     return record
+
+
+async def logged(kernel: Kernel, pid: int) -> ProcessRecord:
+    """The process of this number, of which there is a log to read. Raises Stop."""
+    record = await process(kernel, pid)
+    if record.bare:
+        raise Stop(
+            f"of process {pid}, which {record.state}, only the record is left: its log was "
+            "removed, by [services.retention] or `aosk db forget`",
+            ExitCode.FAILED,
+            "forgotten",
+        )
+    return record

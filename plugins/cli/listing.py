@@ -101,6 +101,7 @@ def told(one: Listed) -> dict[str, Any]:
         "tags": list(record.tags),
         "parent": record.parent,
         "epoch": record.epoch,
+        "bare": record.bare,
     }
 
 

@@ -11,7 +11,7 @@ import anyio
 from ...kernel.config import Config
 from ...subsystems.storage.messages import Entry, Page, ProcessRecord, ReadLog, ReadPages
 from . import output
-from .desk import configured, opened, process
+from .desk import configured, logged, opened
 from .listing import waiting
 from .syscalls import Said, Syscall, arguments, compact, completion, syscalls
 
@@ -26,14 +26,14 @@ class Told(NamedTuple):
 
 async def _all(config: Config, pid: int, step: int | None) -> Told:
     async with opened(config) as kernel:
-        record = await process(kernel, pid)
+        record = await logged(kernel, pid)
         entries = await kernel.request(ReadLog(pid=record.pid, step=step))
         return Told(record, entries, await kernel.request(ReadPages(pid=record.pid)))
 
 
 async def _pages(config: Config, pid: int) -> tuple[Page, ...]:
     async with opened(config) as kernel:
-        record = await process(kernel, pid)
+        record = await logged(kernel, pid)
         return await kernel.request(ReadPages(pid=record.pid))
 
 

@@ -36,7 +36,7 @@ from ...subsystems.storage.messages import (
 )
 from . import output
 from .daemon import importing_from_here, programs
-from .desk import configured, opened, process
+from .desk import configured, logged, opened
 from .exits import ExitCode, Stop
 
 PATIENCE_S = 60.0
@@ -86,7 +86,7 @@ def replay(config_file: Path | None, pid: int, program: str | None, *, as_json: 
 
 async def _past(config: Config, pid: int) -> Past:
     async with opened(config) as kernel:
-        record = await process(kernel, pid)
+        record = await logged(kernel, pid)
         entries = await kernel.request(ReadLog(pid=record.pid, step=record.step))
         return Past(record, entries, await kernel.request(ReadPages(pid=record.pid)))
 
