@@ -21,8 +21,9 @@ def script(ask: Complete) -> str | ToolCall:
 def default_kernel(
     *others: Service, routes: dict[str, Any] | None = None, **services: dict[str, Any]
 ) -> Kernel:
-    """What the default config gives, without files and weights; all its guards stand."""
+    """What the default config gives, without database, files and weights; all its guards stand."""
     ours: dict[str, dict[str, Any]] = {
+        "storage": {"driver": "memory"},
         "llm.default": {"driver": "scripted", "script": script},
         "tools.files": {"driver": "python", "functions": (add,)},
         "policy": {"allow": ["llm.complete:*", "tools.call:add"]},

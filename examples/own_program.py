@@ -1,7 +1,8 @@
 """Your own program: an async function whose every word to the world is in one log.
 
 It reads a file through a tool, has a model summarise it, and remembers the summary; a second
-program finds it again by its tag. The model is scripted, so this runs offline.
+program finds it again by its tag; what former runs remembered is there too, so it asks for the
+newest. The model is scripted, so this runs offline.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ async def brief(self: Process, topic: str) -> str:
 
 @program
 async def look_up(self: Process, topic: str) -> list[str]:
-    return [memory.text for memory in await self.recall(tags=[topic])]
+    return [memory.text for memory in await self.recall(tags=[topic], limit=1)]
 
 
 async def main() -> None:

@@ -39,10 +39,17 @@ async def main() -> None:
         "llm.default": {"driver": "scripted", "script": gauge.answer, "slots": AGENTS},
         "scheduler": {"slots": {"llm.default": LIMIT}},
     }
+    answers = [""] * AGENTS
+
     began = time.perf_counter()
     async with Kernel.from_config(services=services) as kernel:
-        agents = [await spawn(kernel, shout(word=f"agent {n}")) for n in range(AGENTS)]
-        answers = [await agent for agent in agents]
+
+        async def run(n: int) -> None:
+            answers[n] = await (await spawn(kernel, shout(word=f"agent {n}")))
+
+        async with anyio.create_task_group() as agents:  # all at once: their commits are shared
+            for n in range(AGENTS):
+                agents.start_soon(run, n)
     seconds = time.perf_counter() - began
 
     right = sum(answer == f"AGENT {n}" for n, answer in enumerate(answers))

@@ -75,7 +75,7 @@ def run(command: list[str], home: Path) -> str:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, server_folder: Path) -> Path:
     """What a reader has before the first block: a config with a scripted model, two notes."""
     (tmp_path / "aosk.toml").write_text(SCRIPTED, "utf-8")
     (tmp_path / "notes.txt").write_text(NOTES, "utf-8")

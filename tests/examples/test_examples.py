@@ -11,6 +11,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+pytestmark = pytest.mark.usefixtures("server_folder")
+
+
 def run(name: str) -> list[str]:
     """The lines an example prints; it is run where it lies, without any key in reach."""
     script = EXAMPLES / name

@@ -12,6 +12,7 @@ FILES = ("LICENSE", "hatch_build.py", "examples/hello/notes.txt")
 
 
 @pytest.mark.model
+@pytest.mark.usefixtures("server_folder")
 def test_the_interactive_agent_overtakes_and_the_quotes_are_counted() -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / "demo.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
