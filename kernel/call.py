@@ -66,11 +66,13 @@ class Envelope:
 class Call(Envelope, Generic[R]):
     """A request on its way to its handler, as guards see it.
 
-    A guard may put another `message` or `address` in place before it proceeds.
+    A guard may put another `message` or `address` in place before it proceeds. One that has
+    alternatives proceeds with an impatient call: nobody below it waits then or tries again,
+    and a NotNow comes back at once.
     """
 
     __slots__ = (
-        "_meter", "aborted", "address", "gate", "lent", "message", "parent", "permit", "sink"
+        "_meter", "aborted", "address", "gate", "lent", "message", "parent", "patient", "permit", "sink"
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +98,7 @@ class Call(Envelope, Generic[R]):
                 self.parent = above
         self.message = message
         self.address = address
+        self.patient = True
         self.sink = sink
         self.gate: Gate | None = None  # the one it is inside of
         self.permit = False  # it holds one of that gate's permits
@@ -116,7 +119,7 @@ class Call(Envelope, Generic[R]):
         return anyio.current_effective_deadline()
 
     def twin(self) -> "Call[R]":
-        """A copy that shares the meter, for a guard that proceeds twice at once."""
+        """A copy that shares the meter, for a guard that proceeds twice, or elsewhere."""
         self.meter  # noqa: B018 - made now, so that both have the same
         twin = copy.copy(self)
         twin.gate, twin.permit, twin.lent, twin.aborted = None, False, None, None

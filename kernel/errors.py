@@ -1,11 +1,20 @@
 """What can go wrong in the kernel, as facts with attributes."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class KernelError(Exception):
-    """Base of everything the kernel raises."""
+    """Base of everything the kernel raises. `retryable`: the same call may work later."""
+
+    retryable = False
+
+    @classmethod
+    def kinds(cls) -> "Iterator[type[KernelError]]":
+        """This class and all below it, as far as they are loaded."""
+        yield cls
+        for below in cls.__subclasses__():
+            yield from below.kinds()
 
 
 class ConfigError(KernelError):
@@ -23,6 +32,8 @@ class Unroutable(KernelError):
 class Unavailable(KernelError):
     """The service that should answer is down, draining or gone."""
 
+    retryable = True
+
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"service {service!r} is unavailable: {reason}")
         self.service, self.reason = service, reason
@@ -30,6 +41,8 @@ class Unavailable(KernelError):
 
 class KernelStopped(Unavailable):
     """The kernel has ended, or never started; nothing can be asked of it."""
+
+    retryable = False
 
     def __init__(self) -> None:
         super().__init__("kernel", "the kernel is not running; it has ended or was never started")
@@ -58,6 +71,8 @@ class WouldDeadlock(KernelError):
 
 class NotNow(KernelError):
     """A guard cannot admit the call before `until` (seconds, the kernel's monotonic clock)."""
+
+    retryable = True
 
     def __init__(self, until: float, reason: str) -> None:
         super().__init__(f"not now: {reason}")

@@ -92,10 +92,7 @@ class ModelError(KernelError):
          +- ModelTimeout
          +- CutReply           the stream ended before the reply did
 
-    `retryable` says whether the same call may work later.
     """
-
-    retryable = False
 
 
 class ModelMissing(ModelError):

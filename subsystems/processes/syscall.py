@@ -97,7 +97,7 @@ def thaw(body: str) -> Exception:
     told = json.loads(body)
     if told["class"] == "builtins:TimeoutError":
         return TimeoutError(told["text"])
-    kind = next((k for k in _subclasses(KernelError) if _name(k) == told["class"]), KernelError)
+    kind = next((k for k in KernelError.kinds() if _name(k) == told["class"]), KernelError)
     error = kind.__new__(kind, told["text"])
     error.args = (told["text"],)
     vars(error).update(told["has"])
@@ -106,9 +106,3 @@ def thaw(body: str) -> Exception:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def _subclasses(kind: type[KernelError]) -> Iterator[type[KernelError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _subclasses(below)

@@ -110,6 +110,8 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
             try:
                 return await proceed(call)
             except NotNow as later:
+                if not call.patient:
+                    raise
                 wait_s = max(0.0, later.until - self.bus.time())
             finally:
                 self._release(lane)
