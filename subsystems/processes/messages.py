@@ -15,7 +15,8 @@ class Origin(NamedTuple):
     """Who is calling: carried by the kernel with every call a process makes.
 
     `process_class`, `priority` (0 first) and `tenant` are set at spawn; the scheduler, the
-    policy and the accounts go by them. `key` is the syscall's place in the log.
+    policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
+    often it was begun there in earlier lives.
     """
 
     pid: Pid | None = None
@@ -27,6 +28,7 @@ class Origin(NamedTuple):
     key: Key = ""
     kind: str = ""
     fingerprint: str = ""
+    attempts: int = 0
 
     def __str__(self) -> str:
         return "app" if self.pid is None else f"{self.program}[{self.pid}]"

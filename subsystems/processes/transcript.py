@@ -204,6 +204,7 @@ class Transcript:
         begun = self._log.get(origin.key)
         if begun is None or begun.effect == "none":
             return await work(origin)
+        origin = origin._replace(attempts=begun.attempts)
         return await Doubt(self._service, self._live, begun).settled(origin, work, recovery)
 
     def _watched(self, work: Work) -> Work:

@@ -69,8 +69,17 @@ def test_check_shows_the_guards_in_order(aosk: Aosk) -> None:
     document = aosk("config", "check", "--json").document
     routes = {route["topic"]: route for route in document["routes"]}
     assert document["file"] == "aosk.toml"
-    assert routes["llm.complete"]["guards"] == ["policy", "scheduler", "journal"]
-    assert "policy -> scheduler -> journal -> llm.default" in aosk("config", "check").out
+    assert routes["llm.complete"]["guards"] == [
+        "policy",
+        "failover",
+        "retry",
+        "scheduler",
+        "journal",
+    ]
+    assert (
+        "policy -> retry -> scheduler -> journal -> llm.default"
+        in aosk("config", "check").out
+    )
 
 
 def test_check_without_a_file_checks_the_defaults(aosk: Aosk) -> None:
