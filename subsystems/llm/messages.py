@@ -173,6 +173,8 @@ class ModelCard(Value):
     price: Price | None = None
     note: str = ""
     """An honest sentence for people, e.g. that the model is too small to choose tools."""
+    members: tuple[str, ...] = ()
+    """Of an alias: the addresses of the models it stands for, in the order they are tried."""
 
 
 class Allowance(Value):

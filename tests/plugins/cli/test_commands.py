@@ -77,7 +77,7 @@ def test_check_shows_the_guards_in_order(aosk: Aosk) -> None:
         "journal",
     ]
     assert (
-        "policy -> retry -> scheduler -> journal -> llm.default"
+        "policy -> failover -> retry -> scheduler -> journal -> llm.default"
         in aosk("config", "check").out
     )
 
