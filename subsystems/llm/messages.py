@@ -77,6 +77,7 @@ class Completion(Value):
 
     `reasoning` is what it thought aloud before. `echo` is what its provider wants to see
     again, unread by anyone else, such as signed reasoning; its key "wire" names whose it is.
+    A reply that is `kept` came from the cache: no model was asked, so its usage is nothing.
     """
 
     text: str
@@ -86,6 +87,7 @@ class Completion(Value):
     model: str
     reasoning: str = ""
     echo: JsonObject | None = None
+    kept: bool = False
 
     def as_message(self) -> ChatMessage:
         """The reply as the next request's history has it."""
