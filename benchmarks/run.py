@@ -27,6 +27,7 @@ RESULTS = Path(__file__).with_name("results.json")
 BENCHES = (
     "request",
     "publish",
+    "spares",
     "turn",
     "imports",
     "processes",

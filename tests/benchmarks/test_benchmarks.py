@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHES = (
-    *("request", "publish", "turn", "imports", "processes", "estimator"),
+    *("request", "publish", "spares", "turn", "imports", "processes", "estimator"),
     *("durable_step", "durable_agents", "durable_disk", "durable_server"),
 )
 
