@@ -7,6 +7,7 @@ import json
 import re
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ import xllamacpp
 from aoskernel.drivers.llm import weights
 params = xllamacpp.CommonParams()
 params.model.path = str(weights.locate(weights.SMOLLM2.name))
-params.hostnames, params.port = ["127.0.0.1"], 0
+params.hostnames, params.port = ["127.0.0.1"], int(sys.argv[1])
 params.n_ctx, params.n_parallel = 2 * 4096, 2
 params.cpuparams.n_threads = 1
 params.fit_params = params.warmup = False
@@ -71,8 +72,34 @@ def llamacpp() -> Iterator[str]:
 
     OpenAI's wire is under /v1, Anthropic's at the root.
     """
-    with _served([sys.executable, "-c", LLAMACPP]) as url:
+    with _served([sys.executable, "-c", LLAMACPP, "0"]) as url:
         yield url
+
+
+class Mortal:
+    """llama.cpp's server at an address of its own, to be killed and started again."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Begin; it takes seconds until it answers."""
+        command, pipe = [sys.executable, "-c", LLAMACPP, str(self._port)], subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+
+    def listen(self) -> None:
+        """It answers when this returns."""
+        assert self._process is not None
+        _address(self._process)
+
+    def kill(self) -> None:
+        """SIGKILL, in the middle of whatever it does."""
+        if self._process is not None:
+            with self._process:
+                self._process.kill()
 
 
 @contextmanager

@@ -17,6 +17,8 @@ UNTOLD_S = 10.0
 """When a model is taken to work again that did not say when: about what `retry` would wait."""
 TOO_LONG = "PromptTooLong"
 """The error that only a model with a larger window can mend."""
+ELSEWHERE = frozenset({TOO_LONG, "OutOfFunds"})
+"""What fails again at this model, and need not at another: named, as drivers' errors are theirs."""
 
 
 class Home(NamedTuple):
@@ -30,8 +32,9 @@ class Failover(Service, name="failover", needs_at_start=[Describe]):
     """A guard that finds a model of an alias that answers.
 
     Each model is tried once, without waiting for it: the next one follows when it fails with
-    an error that is retryable, or of a class named in `also`, and when a guard does not let
-    the call through now. A prompt that is too long goes on to models with a larger window.
+    an error that is retryable, with an account that cannot pay, with an error of a class named
+    in `also`, and when a guard does not let the call through now. A prompt that is too long goes
+    on to models with a larger window.
     When none of them answered, they are tried once more with patience, so that the scheduler
     waits and retry repeats: first the one that is to be free first.
 
@@ -42,7 +45,7 @@ class Failover(Service, name="failover", needs_at_start=[Describe]):
 
     def __init__(
         self,
-        also: tuple[str, ...] = ("OutOfFunds",),
+        also: tuple[str, ...] = (),
         stay_s: float = 300.0,
         remembered: int = 10_000,
     ) -> None:
@@ -50,6 +53,7 @@ class Failover(Service, name="failover", needs_at_start=[Describe]):
         if stay_s < 0 or remembered < 0:
             raise ValueError("stay_s and remembered must not be negative")
         self._also, self._stay_s, self._remembered = frozenset(also), stay_s, remembered
+        self._mended = ELSEWHERE | self._also
         self._members: dict[str, tuple[str, ...]] = {}
         self._homes: dict[tuple[Pid | None, str], Home] = {}
 
@@ -113,8 +117,7 @@ class Failover(Service, name="failover", needs_at_start=[Describe]):
         return ()
 
     def _moves(self, error: KernelError) -> bool:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        return error.retryable or TOO_LONG in names or not self._also.isdisjoint(names)
+        return error.retryable or any(k.__name__ in self._mended for k in type(error).__mro__)
 
     def _free_at(self, error: KernelError) -> float:
         if isinstance(error, NotNow):

@@ -362,8 +362,17 @@ def test_an_alias_names_each_model_once(models: list[str]) -> None:
 
 async def test_an_error_that_there_is_not_is_refused_with_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"services\.failover\.also: .*did you mean 'OutOfFunds'"):
-        async with Kernel(Moody(), Failover(also=("OutOfFund",))):
+        async with Kernel(Moody(), Failover(also=("OutOfFunt",))):
             pass
+
+
+def test_errors_named_in_the_config_go_on_to_the_next_model_too() -> None:
+    pair = Pair(also=("Unauthorized",))
+    pair.a.mood = failing(lambda: Unauthorized("no"))
+
+    @pair.run
+    async def _(kernel: Kernel) -> None:
+        assert await _ask(kernel) == "b"
 
 
 @pytest.mark.parametrize("table", [{"stay_s": -1}, {"remembered": -1}])
