@@ -29,14 +29,13 @@ from ...subsystems.llm.driver import (
     ToolSpec,
     Usage,
 )
+from ._scripted_tokens import BYTES_A_TOKEN, Counted, Counter, call_tokens, size, tokens
 
 Reply = str | ToolCall | Sequence[ToolCall] | Completion
 """A text, a call or some, or a whole completion, of which only `model` is replaced."""
 
 WORD = re.compile(r"\S+\s*|\s+")
 PLACE = re.compile(r"\{(\w+)\}")
-BYTES_A_TOKEN = 4
-TOKENS_A_MESSAGE = 3
 
 
 def call(name: str, /, **arguments: Any) -> ToolCall:
@@ -106,8 +105,7 @@ class Scripted:
     first_token_s: float = 0
     token_s: float = 0
     _permits: anyio.Semaphore = field(init=False, repr=False, compare=False)
-    _offered: tuple[ToolSpec, ...] = field(default=(), init=False, repr=False, compare=False)
-    _offered_tokens: int = field(default=0, init=False, repr=False, compare=False)
+    _counter: Counter = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.script is None) == (not self.rules):
@@ -133,9 +131,10 @@ class Scripted:
 
     async def complete(self, ask: Complete, emit: Emit, meter: Meter) -> Completion:
         """Say what the script says, word by word."""
-        prompt = self._fitting(ask)
+        counted = self._counter.count(ask.messages)
+        prompt = self._fitting(ask, counted)
         async with self._permits:
-            completion = self._completion(ask, await self._reply(ask), prompt)
+            completion = self._completion(ask, await self._reply(ask), prompt, counted.calls)
             usage = completion.usage
             meter.add("llm.prompt_tokens", usage.prompt)
             meter.add("llm.cached_tokens", usage.cached)
@@ -147,7 +146,7 @@ class Scripted:
 
     async def count(self, messages: tuple[ChatMessage, ...], tools: tuple[ToolSpec, ...]) -> int:
         """Tokens by the rule above."""
-        return self._prompt_tokens(messages, tools)
+        return self._counter.count(messages).tokens + self._counter.tools(tools)
 
     def allowances(self) -> tuple[Allowance, ...]:
         """Nobody limits it."""
@@ -156,19 +155,13 @@ class Scripted:
     def _model(self) -> str:
         return f"scripted:{self.name}" if self.name else "scripted"
 
-    def _fitting(self, ask: Complete) -> int:
+    def _fitting(self, ask: Complete, counted: Counted) -> int:
         if ask.tools and ask.json_schema is not None:
             raise BadPrompt("tools and json_schema exclude each other: leave one out")
-        tokens = self._prompt_tokens(ask.messages, ask.tools)
-        if tokens >= self.context_window:
-            raise PromptTooLong(tokens=tokens, window=self.context_window)
-        return tokens
-
-    def _prompt_tokens(self, messages: Sequence[ChatMessage], tools: tuple[ToolSpec, ...]) -> int:
-        if tools != self._offered:  # the same ones come again and again
-            self._offered = tools
-            self._offered_tokens = sum([_tokens(tool.model_dump_json()) for tool in tools])
-        return self._offered_tokens + sum([_message_tokens(message) for message in messages])
+        prompt = counted.tokens + self._counter.tools(ask.tools)
+        if prompt >= self.context_window:
+            raise PromptTooLong(tokens=prompt, window=self.context_window)
+        return prompt
 
     async def _reply(self, ask: Complete) -> Reply:
         if callable(self.script):
@@ -176,27 +169,27 @@ class Scripted:
             return await reply if not isinstance(reply, str) and isawaitable(reply) else reply
         return _ruled(self.rules, ask) if self.script is None else _nth(self.script, ask)
 
-    def _completion(self, ask: Complete, reply: Reply, prompt: int) -> Completion:
+    def _completion(self, ask: Complete, reply: Reply, prompt: int, calls: int) -> Completion:
         if isinstance(reply, Completion):
             return reply.model_copy(update={"model": self._model()})
         if isinstance(reply, str):
             text, finish = _cut(_checked(reply, ask), ask)
-            usage = Usage(prompt=prompt, completion=_tokens(text))
+            usage = Usage(prompt=prompt, completion=tokens(text))
             return Completion(text=text, finish=finish, usage=usage, model=self._model())
-        calls = _numbered((reply,) if isinstance(reply, ToolCall) else reply, ask)
+        asked = _numbered((reply,) if isinstance(reply, ToolCall) else reply, calls)
         return Completion(
             text="",
-            tool_calls=calls,
+            tool_calls=asked,
             finish="tool_calls",
-            usage=Usage(prompt=prompt, completion=_call_tokens(calls)),
+            usage=Usage(prompt=prompt, completion=call_tokens(asked)),
             model=self._model(),
         )
 
     async def _speak(self, text: str, emit: Emit, meter: Meter) -> int:
-        size = metered = 0
+        spoken = metered = 0
         for piece in WORD.findall(text):
-            size += len(piece) if piece.isascii() else _size(piece)
-            if new := -(-size // BYTES_A_TOKEN) - metered:
+            spoken += len(piece) if piece.isascii() else size(piece)
+            if new := -(-spoken // BYTES_A_TOKEN) - metered:
                 if self.token_s:
                     await anyio.sleep(self.token_s * new)
                 metered += new
@@ -252,32 +245,14 @@ def _cut(text: str, ask: Complete) -> tuple[str, Literal["stop", "length"]]:
     for stop in ask.sampling.stop:
         text = text.partition(stop)[0]
     most = ask.sampling.max_tokens
-    if most is None or _tokens(text) <= most:
+    if most is None or tokens(text) <= most:
         return text, "stop"
     return text.encode()[: most * BYTES_A_TOKEN].decode(errors="ignore"), "length"
 
 
-def _numbered(calls: Sequence[ToolCall], ask: Complete) -> tuple[ToolCall, ...]:
+def _numbered(calls: Sequence[ToolCall], earlier: int) -> tuple[ToolCall, ...]:
     """Calls without an id get their place in the conversation, the same at every replay."""
-    earlier = sum(len(message.tool_calls) for message in ask.messages)
     return tuple(
         one if one.id else one.model_copy(update={"id": f"call_{number}"})
         for number, one in enumerate(calls, earlier + 1)
     )
-
-
-def _message_tokens(message: ChatMessage) -> int:
-    calls = _call_tokens(message.tool_calls) if message.tool_calls else 0
-    return TOKENS_A_MESSAGE + _tokens(message.text) + calls
-
-
-def _call_tokens(calls: Sequence[ToolCall]) -> int:
-    return sum(_tokens(one.name) + _tokens(json.dumps(one.arguments)) for one in calls)
-
-
-def _tokens(text: str) -> int:
-    return -(-_size(text) // BYTES_A_TOKEN)
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode(errors="replace"))

@@ -1,8 +1,8 @@
 """What others may say to a model: prompts in, completions and token counts out."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidatorFunctionWrapHandler, WrapValidator
 
 from ...kernel.message import Event, Request, Value
 
@@ -100,6 +100,15 @@ class Completion(Value):
         )
 
 
+def _once(messages: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """What are messages already need no second look: a prompt may have thousands."""
+    made = type(messages) is tuple and set(map(type, messages)) == {ChatMessage}
+    return messages if made else validate(messages)
+
+
+Messages = Annotated[tuple[ChatMessage, ...], WrapValidator(_once)]
+
+
 class Complete(Request[Completion], topic="llm.complete", effect="idempotent", addressed=True):
     """Continue this conversation.
 
@@ -107,7 +116,7 @@ class Complete(Request[Completion], topic="llm.complete", effect="idempotent", a
     The two exclude each other. A caller that passes a `sink` gets each `Delta` as it comes.
     """
 
-    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    messages: Annotated[Messages, Field(min_length=1)]
     tools: tuple[ToolSpec, ...] = ()
     json_schema: JsonObject | None = None
     sampling: Sampling = Sampling()
@@ -116,7 +125,7 @@ class Complete(Request[Completion], topic="llm.complete", effect="idempotent", a
 class Count(Request[int], topic="llm.count", effect="none", addressed=True):
     """How many tokens is this prompt, tools included, for this model?"""
 
-    messages: tuple[ChatMessage, ...]
+    messages: Messages
     tools: tuple[ToolSpec, ...] = ()
 
 

@@ -1,6 +1,9 @@
 """What others may say to the pager: make the prompt of a process."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import SkipValidation
 
 from ...kernel.errors import KernelError
 from ...kernel.message import Request, Value
@@ -25,7 +28,7 @@ class ContextOverflow(KernelError):
 class Prompt(Value):
     """A rendered prompt: pinned pages first, then the history, then what is new."""
 
-    messages: tuple[ChatMessage, ...]
+    messages: Annotated[tuple[ChatMessage, ...], SkipValidation]  # the pager has made them
     tokens: int
     """An upper bound; exact when it came close to the window."""
 

@@ -51,7 +51,7 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     async def commit(self, request: words.Commit) -> None:
         check(request, self._most_mib)
         await self._driver.commit(request)
-        if any(write.write == "memory" for write in request.writes):
+        if words.AddMemory in map(type, request.writes):
             await self.publish(words.MemoriesAdded())
 
     @handles(words.ClaimProcesses)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from system import System
 
 from aoskernel import Kernel
@@ -38,6 +39,16 @@ async def test_the_configured_default_answers_when_nobody_is_named() -> None:
     routes = {"llm.complete": {"default": "llm.slow"}}
     async with Kernel(*two_models(), routes=routes) as kernel:
         assert (await kernel.request(ASK)).text == "slow and steady"
+
+
+@pytest.mark.parametrize("messages", [(), ("hi",), (*ASK.messages, "hi"), (*ASK.messages, None)])
+def test_a_prompt_that_is_not_all_messages_is_refused(messages: Any) -> None:
+    with pytest.raises(ValidationError, match="messages"):
+        Complete(messages=messages)
+
+
+def test_messages_that_are_made_are_taken_as_they_are() -> None:
+    assert Complete(messages=ASK.messages).messages is ASK.messages
 
 
 async def test_a_sink_gets_every_delta_with_its_place(system: System) -> None:

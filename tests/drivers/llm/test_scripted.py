@@ -116,6 +116,13 @@ async def test_a_token_is_four_bytes() -> None:
     assert await driver.count((user("123456789"),), ()) == 3 + 3
 
 
+async def test_a_prompt_that_has_grown_or_changed_is_counted_as_one_never_seen() -> None:
+    one, other = user("abcd" * 5), user("abcd")
+    known = Scripted(script=["x"])
+    for prompt in [(one,), (one, other), (one, other, one), (one, one), (one,), (), (other, one)]:
+        assert await known.count(prompt, ()) == await Scripted(script=["x"]).count(prompt, ())
+
+
 async def test_the_token_limit_cuts_between_characters() -> None:
     said = await reply(Scripted(script=["你好世界"]), user("x"), sampling=Sampling(max_tokens=1))
     assert said.text == "你"
