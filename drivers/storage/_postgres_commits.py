@@ -18,6 +18,8 @@ MOST_COMMITS = 512
 """In one statement; what is left over goes into the next."""
 MOST_BYTES = 8 << 20
 """Of bodies in one statement, unless a single commit has more."""
+MANY = 8
+"""Of so many, half go on while what the others put next is being written."""
 LAST_WORDS_S = 5.0
 LAZY_S = 0.005
 """So long a lazy commit waits for another one to go with."""
@@ -168,7 +170,7 @@ class Commits:
         except d.StorageError as error:
             self._doubt(waiting, error)
         else:
-            self._tell(waiting, fenced)
+            await self._tell(waiting, fenced)
 
     def _doubt(self, waiting: Sequence[Pending], error: Exception) -> None:
         """Tell whoever waits. With a lazy one in it, it is sent again as it is, before all else:
@@ -200,8 +202,14 @@ class Commits:
         faults = ((pid, fault(one, leases.get(pid))) for pid, one in newest.items())
         return {pid: found for pid, found in faults if found is not None}
 
-    def _tell(self, waiting: Sequence[Pending], fenced: dict[d.Pid, d.StorageError]) -> None:
-        for pending in waiting:
+    async def _tell(self, waiting: Sequence[Pending], fenced: dict[d.Pid, d.StorageError]) -> None:
+        """Told all at once, they would work while the database waits, and wait while it works:
+        so half of them are told first, and what they put is being written as the others work.
+        """
+        half = len(waiting) // 2 if len(waiting) >= MANY and not self._queue else 0
+        for place, pending in enumerate(waiting):
+            if half and place == half:
+                await asyncio.sleep(0)
             error = fenced.get(pending.written.commit.pid)
             if error is not None:
                 self._fail([pending], error)

@@ -13,14 +13,20 @@ class Pending:
 
     written: Written
     waiting: "list[asyncio.Future[None]]" = field(default_factory=list)
+    told: bool = False
+    error: Exception | None = None
 
     async def settled(self) -> None:
         """Wait for it. Raises StorageError."""
-        self.waiting.append(asyncio.get_running_loop().create_future())
-        await self.waiting[-1]
+        if not self.told:
+            self.waiting.append(asyncio.get_running_loop().create_future())
+            await self.waiting[-1]
+        elif self.error is not None:
+            raise self.error
 
     def tell(self, error: Exception | None = None) -> None:
         """It is written, or why it is not."""
+        self.told, self.error = True, error
         for done in self.waiting:
             if done.done():
                 continue

@@ -131,8 +131,9 @@ async def test_near_the_window_each_page_is_counted_once() -> None:
         for n in range(30):
             pages.append(Page(role="user", text=f"{n:010}"))
             prompt = await pager.request(Render(pid=PID))
+            assert len(prompt.messages) == n + 1
         counted: list[Any] = pager.asked(Count)
-    assert prompt.tokens == 300
+        assert (await pager.request(Render(pid=PID))).tokens == 300
     assert [ask.messages for ask in counted] == [
         (ChatMessage(role="user", text=page.text),) for page in pages
     ]
