@@ -18,9 +18,9 @@ def record(pid: Pid, **more: Any) -> ProcessRecord:
     return ProcessRecord(pid=pid, **given)
 
 
-async def born(driver: StorageDriver) -> Pid:
+async def born(driver: StorageDriver, **more: Any) -> Pid:
     pid = await driver.new_pid()
-    await put(driver, pid, AddProcess(record=record(pid)))
+    await put(driver, pid, AddProcess(record=record(pid, **more)))
     return pid
 
 

@@ -47,6 +47,9 @@ def asked(query: d.Request[Any], namespace: str) -> Query:
             name = "find_expired" if isinstance(query, d.FindExpired) else "forget_expired"
             values = (namespace, *whose, query.limit)
             return name, values, lambda rows: tuple(d.Expired(**row) for row in rows)
+        case d.FindLineage():
+            values = (namespace, query.pid)
+            return "find_lineage", values, lambda rows: d.Lineage(**rows[0]) if rows else None
         case d.FindStranded():
             values = (namespace, query.pids)
             return "find_stranded", values, lambda rows: tuple(row["pid"] for row in rows)

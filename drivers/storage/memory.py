@@ -27,6 +27,7 @@ _HEAD, _REST = attrgetter(*_FIELDS[:_OFTEN]), attrgetter(*_FIELDS[_OFTEN:])
 _SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 _STATE, _WAITS_FOR = _FIELDS.index("state"), _FIELDS.index("waits_for") - _OFTEN
 _PROGRAM = slice(_FIELDS.index("program"), _FIELDS.index("program") + 2)  # and its version
+_PARENT = _FIELDS.index("parent")
 _NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "")
 
 
@@ -37,6 +38,7 @@ class _Process:
     epoch: int = 0
     owned: bool = False
     record: tuple[Any, ...] = ()
+    born: float = 0.0
     since: float = 0.0
     log: dict[str, _Row] | None = None
     pages: list[tuple[Any, ...]] | None = None
@@ -45,6 +47,7 @@ class _Process:
     def put(self, record: d.ProcessRecord) -> None:
         if not self.record or self.record[_STATE] != record.state:
             self.since = time.time()
+            self.born = self.born or self.since
         self.record = _row(record)
 
 
@@ -314,6 +317,14 @@ class MemoryStorage:
     def _find_expired(self, query: d.FindExpired | d.ForgetExpired) -> tuple[d.Expired, ...]:
         kept = ((_record(p.record), p.since) for p in self._processes.values() if p.record)
         return tuple(expired(kept, query.expiry, time.time(), query.limit))
+    def _find_lineage(self, query: d.FindLineage) -> d.Lineage | None:
+        own = root = self._of(query.pid)
+        if not own.record:
+            return None
+        at, parent = query.pid, own.record[_PARENT]
+        while (above := root.record[_PARENT]) is not None and self._of(above).record:
+            at, root = above, self._of(above)
+        return d.Lineage(pid=query.pid, born=own.born, parent=parent, root=at, root_born=root.born)
 
     def _read_process(self, query: d.ReadProcess) -> d.ProcessRecord | None:
         pid = query.pid if query.key is None else self._keys.get(query.key)
@@ -401,6 +412,7 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.FindStranded: MemoryStorage._find_stranded,
     d.FindTenures: MemoryStorage._find_tenures,
     d.FindExpired: MemoryStorage._find_expired,
+    d.FindLineage: MemoryStorage._find_lineage,
     d.ReadProcess: MemoryStorage._read_process,
     d.FindProcesses: MemoryStorage._find_processes,
     d.FindMemories: lambda storage, query: storage._memories.find(query),

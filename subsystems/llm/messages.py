@@ -229,3 +229,19 @@ class Completed(Event, topic="llm.completed"):
     seconds: float
     first_token_s: float | None
     allowances: tuple[Allowance, ...] = ()
+
+
+class CompletionFailed(Event, topic="llm.failed"):
+    """A model has not answered `caller`: `error` names the error's class, e.g. "RateLimited".
+
+    It is "cancelled" where the caller gave up. `model` is what the model's card says, `usage`
+    what was used all the same, as far as the driver knows.
+    """
+
+    call: str
+    caller: str
+    address: str
+    model: str
+    error: str
+    usage: Usage
+    seconds: float

@@ -7,11 +7,13 @@ from .messages import (
     Complete,
     Completed,
     Completion,
+    CompletionFailed,
     Count,
     Delta,
     DeltaKind,
     Describe,
     ModelCard,
+    Usage,
 )
 
 
@@ -32,7 +34,12 @@ class Model(Service, name="llm", driver="llm"):
         call = here()
         assert isinstance(call, Call)
         stream = _Stream(self, call)
-        completion = await self._driver.complete(ask, stream.emit, call.meter)
+        try:
+            completion = await self._driver.complete(ask, stream.emit, call.meter)
+        except BaseException as error:
+            if self.bus.hears(CompletionFailed):
+                await self._tell_failure(error, stream)
+            raise
         if self.bus.hears(Completed):
             await self._tell(completion, stream)
         return completion
@@ -49,6 +56,19 @@ class Model(Service, name="llm", driver="llm"):
                 seconds=self.bus.time() - stream.began,
                 first_token_s=stream.first_token_s,
                 allowances=self._driver.allowances(),
+            )
+        )
+
+    async def _tell_failure(self, error: BaseException, stream: "_Stream") -> None:
+        await self.publish(
+            CompletionFailed(
+                call=stream.call.span_id,
+                caller=str(stream.call.origin or "app"),
+                address=self.address,
+                model=self._driver.card().model,
+                error=type(error).__name__ if isinstance(error, Exception) else "cancelled",
+                usage=stream.used(),
+                seconds=self.bus.time() - stream.began,
             )
         )
 
@@ -72,6 +92,22 @@ class _Stream:
         call.meter.add("llm.attempts", 1)
         self._attempt = int(call.meter["llm.attempts"])
         self._copied = model.bus.hears(Delta)
+        self._before = dict(call.meter)
+
+    def used(self) -> Usage:
+        """What the call's meter has counted since."""
+
+        def tokens(name: str) -> int:
+            counted = f"llm.{name}_tokens"
+            return int(self.call.meter.get(counted, 0) - self._before.get(counted, 0))
+
+        return Usage(
+            prompt=tokens("prompt"),
+            completion=tokens("completion"),
+            cached=tokens("cached"),
+            cache_written=tokens("cache_written"),
+            reasoning=tokens("reasoning"),
+        )
 
     async def emit(self, text: str, kind: DeltaKind = "text", /) -> None:
         if self.first_token_s is None:

@@ -159,6 +159,22 @@ class Kill(Request[None], topic="process.kill", effect="idempotent"):
     group: bool = False
 
 
+class LiveKind(Value):
+    """How many processes of one kind are in a kernel's memory.
+
+    `doing` is the syscall they wait in, e.g. "receive", or "work".
+    """
+
+    program: str
+    process_class: ProcessClass
+    doing: str
+    processes: int
+
+
+class CountLive(Request[tuple[LiveKind, ...]], topic="process.count_live", effect="none"):
+    """The processes in this kernel's memory, by kind."""
+
+
 class Resolve(Request[None], topic="process.resolve", effect="idempotent"):
     """Say how a call came out that a stopped process is in doubt of; the process goes on.
 
@@ -275,6 +291,15 @@ class ProcessResumed(Event, topic="process.resumed"):
     """A parked process is back in memory."""
 
     pid: Pid
+
+
+class StepDone(Event, topic="process.step_done"):
+    """A process took a step, in `seconds`; one that was cut and is taken again is told once."""
+
+    pid: Pid
+    step: int
+    failed: bool
+    seconds: float
 
 
 class SyscallBegan(Event, topic="process.syscall_began"):

@@ -1,6 +1,7 @@
 """A process's stay in memory: from the log to its end, or until it is parked."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ from ..storage.messages import (
     TakeCommand,
 )
 from .live import Live
-from .messages import ProcessParked
+from .messages import ProcessParked, StepDone
 from .process import Process
 from .program import Exit
 from .signals import KILLED
@@ -60,7 +61,7 @@ async def _steps(service: "Processes", live: Live) -> str:
     state: Any = definition.state.model_validate_json(live.record.state_json)
     while True:
         said.begin(live.record.step, await _read_log(service, live))
-        state = await definition.step(process, state)
+        state = await _step(service, live, definition.step(process, state))
         if definition.single or isinstance(state, Exit):
             result = state.result if isinstance(state, Exit) else state
             return definition.result.dump_json(result).decode()
@@ -69,6 +70,25 @@ async def _steps(service: "Processes", live: Live) -> str:
         )
         # Lazily: what is lost of it in a crash, the step's log gives again.
         await service.commit(live.record, SaveProcess(record=live.record), lazy=True)
+
+
+async def _step(service: "Processes", live: Live, work: Awaitable[Any]) -> Any:
+    """One step; that it is done is told if anybody listens."""
+    if not service.bus.hears(StepDone):
+        return await work
+    began = service.bus.time()
+    try:
+        state = await work
+    except Exception:  # one that was cut is taken again, or never ends
+        await _tell_step(service, live, True, service.bus.time() - began)
+        raise
+    await _tell_step(service, live, False, service.bus.time() - began)
+    return state
+
+
+async def _tell_step(service: "Processes", live: Live, failed: bool, seconds: float) -> None:
+    done = StepDone(pid=live.record.pid, step=live.record.step, failed=failed, seconds=seconds)
+    await service.publish(done)
 
 
 async def _read_log(service: "Processes", live: Live) -> dict[Key, Entry]:

@@ -1,6 +1,7 @@
 """The process table: spawns programs, lets others wait for them, signals them, parks them."""
 
 import asyncio
+from collections import Counter
 from contextvars import Context
 from typing import Any, Literal
 
@@ -42,9 +43,11 @@ from .mailbox import Mailboxes
 from .messages import (
     Ask,
     Blocked,
+    CountLive,
     Inspect,
     Kill,
     ListProcesses,
+    LiveKind,
     NoSuchProcess,
     NoSuchProgram,
     OpenStream,
@@ -363,6 +366,17 @@ class Processes(
         away = tuple(r.pid for r in found if r.pid not in self.live and r.state not in ENDED)
         stranded = await self.request(FindStranded(pids=away)) if away else ()
         return tuple(self._status(record, record.pid in stranded) for record in found)
+
+    @handles(CountLive)
+    async def count_live(self, request: CountLive) -> tuple[LiveKind, ...]:
+        kinds = Counter(
+            (live.record.program, live.record.process_class, live.waits_in or "work")
+            for live in self.live.values()
+        )
+        return tuple(
+            LiveKind(program=program, process_class=of_class, doing=doing, processes=number)
+            for (program, of_class, doing), number in kinds.items()
+        )
 
     @handles(OpenStream)
     async def open_stream(self, request: OpenStream) -> DeltaStream:

@@ -223,7 +223,8 @@ class Transcript:
                 failure = error
                 raise
             finally:
-                await self._tell(origin, failure, service.bus.time() - began)
+                if not self._live.sealed:  # else it goes on in the process's next stay
+                    await self._tell(origin, failure, service.bus.time() - began)
 
         return watched
 

@@ -1,6 +1,7 @@
 """What the scheduler tells."""
 
-from ...kernel.message import Event, Value
+from ...kernel.message import Event, Request, Value
+from ..storage.messages import ProcessClass
 
 
 class Turn(Value):
@@ -10,6 +11,19 @@ class Turn(Value):
     origin: str
     key: tuple[int, ...]
     waited_s: float
+
+
+class LaneState(Value):
+    """The slots of one address, and how many calls of each class wait for one."""
+
+    address: str
+    slots: int
+    busy: int
+    waiting: dict[ProcessClass, int]
+
+
+class ReadLanes(Request[tuple[LaneState, ...]], topic="scheduler.read_lanes", effect="none"):
+    """How do the models' slots stand? Those that nobody has asked for yet are not told of."""
 
 
 class Decided(Event, topic="scheduler.decided"):

@@ -1,7 +1,7 @@
 """The scheduler: the one place where calls wait, and who goes next is decided."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import Any, Literal
 
 import anyio
@@ -10,10 +10,10 @@ from ...kernel.call import Call
 from ...kernel.errors import NotNow
 from ...kernel.events import ServiceSwapped
 from ...kernel.message import R
-from ...kernel.service import Proceed, Service, subscribes
+from ...kernel.service import Proceed, Service, handles, subscribes
 from ..llm.messages import Describe
 from ..processes.messages import Origin
-from .messages import Decided, Turn, Waiting
+from .messages import Decided, LaneState, ReadLanes, Turn, Waiting
 from .policies import POLICIES, Bucket, Policy
 
 ANYONE = Origin()
@@ -176,6 +176,10 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
             )
         )
 
+    @handles(ReadLanes)
+    async def read_lanes(self, request: ReadLanes) -> tuple[LaneState, ...]:
+        return tuple(_state(lane) for lane in self._lanes.values())
+
     @subscribes(ServiceSwapped)
     async def refresh(self, event: ServiceSwapped) -> None:
         """A model was replaced; its successor may serve more or fewer at once."""
@@ -191,6 +195,11 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
             slots = successor._slots.get(lane.address, lane.slots)
             lane.change(successor._policy, slots)
             successor._give(lane)
+
+
+def _state(lane: Lane) -> LaneState:
+    classes = Counter(t.origin.process_class for queue in lane.queues.values() for t in queue)
+    return LaneState(address=lane.address, slots=lane.slots, busy=lane.busy, waiting=dict(classes))
 
 
 def _shown(ticket: _Ticket, lane: Lane, now: float) -> Turn:

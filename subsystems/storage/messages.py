@@ -218,6 +218,20 @@ class Expired:
 
 
 @dataclass(slots=True, kw_only=True)
+class Lineage:
+    """A process, its parent, and `root`, who has no parent: of whom it descends.
+
+    `born` and `root_born` are in seconds since 1970.
+    """
+
+    pid: Pid
+    born: float
+    parent: Pid | None
+    root: Pid
+    root_born: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Memory:
     """Something remembered. `terms` are the words it is found by."""
 
@@ -531,6 +545,12 @@ class FindTenures(Request[tuple[Tenure, ...]], topic="storage.find_tenures", eff
     pids: tuple[Pid, ...]
 
 
+class FindLineage(Request[Lineage | None], topic="storage.find_lineage", effect="none"):
+    """Where a process comes from. None where there is no such process."""
+
+    pid: Pid
+
+
 class ReadProcess(Request[ProcessRecord | None], topic="storage.read_process", effect="none"):
     """A process by number or by key."""
 
@@ -624,6 +644,15 @@ class FindRecords(Request[tuple[Record, ...]], topic="storage.find_records", eff
     prefix: str = ""
     after: str = ""
     limit: int = 100
+class Committed(Event, topic="storage.committed"):
+    """A commit that somebody waited for is on disk, or has failed, after `seconds`.
+
+    `error` names the error's class, e.g. "Fenced"; "cancelled" where nobody waits any more.
+    """
+
+    writes: int
+    error: str | None
+    seconds: float
 
 
 class MemoriesAdded(Event, topic="storage.memories_added"):

@@ -50,9 +50,25 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     @handles(words.Commit)
     async def commit(self, request: words.Commit) -> None:
         check(request, self._most_mib)
-        await self._driver.commit(request)
+        if request.lazy or not self.bus.hears(words.Committed):
+            await self._driver.commit(request)
+        else:
+            await self._watched(request)
         if words.AddMemory in map(type, request.writes):
             await self.publish(words.MemoriesAdded())
+
+    async def _watched(self, commit: words.Commit) -> None:
+        """The same commit, with somebody listening."""
+        began, error = self.bus.time(), None
+        try:
+            await self._driver.commit(commit)
+        except BaseException as raised:
+            error = type(raised).__name__ if isinstance(raised, Exception) else "cancelled"
+            raise
+        finally:
+            seconds = self.bus.time() - began
+            told = words.Committed(writes=len(commit.writes), error=error, seconds=seconds)
+            await self.publish(told)
 
     @handles(words.ClaimProcesses)
     async def claim(self, request: words.ClaimProcesses) -> tuple[words.ProcessRecord, ...]:
@@ -99,6 +115,10 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
 
     @handles(words.FindTenures)
     async def find_tenures(self, query: words.FindTenures) -> tuple[words.Tenure, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.FindLineage)
+    async def find_lineage(self, query: words.FindLineage) -> words.Lineage | None:
         return await self._driver.read(query)
 
     @handles(words.ReadProcess)

@@ -115,6 +115,20 @@ class FindTools(Request[tuple[Tool, ...]], topic="tools.find", effect="none"):
     names: tuple[str, ...] | None = None
 
 
+class ToolCalled(Event, topic="tools.called"):
+    """A tool was called, and came out after `seconds`.
+
+    `error` names the error's class where it failed, e.g. "BadArguments"; "cancelled" where the
+    caller gave up.
+    """
+
+    caller: str
+    address: str
+    name: str
+    error: str | None
+    seconds: float
+
+
 class ToolsChanged(Event, topic="tools.changed"):
     """A toolset's list is different now."""
 

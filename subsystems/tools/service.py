@@ -2,6 +2,7 @@
 
 from pydantic import JsonValue
 
+from ...kernel.call import here
 from ...kernel.errors import BootError
 from ...kernel.message import Event
 from ...kernel.service import Service, handles, subscribes
@@ -13,6 +14,7 @@ from .messages import (
     Reconcile,
     Reconciled,
     Tool,
+    ToolCalled,
     ToolsChanged,
     UnknownTool,
     unknown,
@@ -47,7 +49,28 @@ class Toolset(Service, name="tools", driver="tools"):
 
     @handles(CallTool)
     async def call(self, request: CallTool) -> JsonValue:
-        return await self._driver.call(request.name, request.arguments, request.key)
+        if not self.bus.hears(ToolCalled):
+            return await self._driver.call(request.name, request.arguments, request.key)
+        began, error = self.bus.time(), None
+        try:
+            return await self._driver.call(request.name, request.arguments, request.key)
+        except BaseException as raised:
+            error = type(raised).__name__ if isinstance(raised, Exception) else "cancelled"
+            raise
+        finally:
+            await self._tell(request, error, self.bus.time() - began)
+
+    async def _tell(self, request: CallTool, error: str | None, seconds: float) -> None:
+        call = here()
+        await self.publish(
+            ToolCalled(
+                caller=str((call and call.origin) or "app"),
+                address=self.address,
+                name=request.name,
+                error=error,
+                seconds=seconds,
+            )
+        )
 
     @handles(Reconcile)
     async def reconcile(self, request: Reconcile) -> Reconciled:

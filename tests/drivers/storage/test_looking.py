@@ -9,6 +9,7 @@ from stored import born, put, record
 from aoskernel.drivers.storage.memory import MemoryStorage
 from aoskernel.subsystems.storage.driver import (
     ClaimProcesses,
+    FindLineage,
     FindTenures,
     Pid,
     SaveProcess,
@@ -53,6 +54,42 @@ async def test_a_state_has_a_beginning(driver: StorageDriver) -> None:
 async def test_nobody_has_what_is_not_there(driver: StorageDriver) -> None:
     async with opened(driver):
         assert await driver.read(FindTenures(pids=(Pid(999_999_999),))) == ()
+
+
+# Descent
+
+
+async def test_a_process_without_parent_is_its_own_root(driver: StorageDriver) -> None:
+    async with opened(driver):
+        pid = await born(driver)
+        lineage = await driver.read(FindLineage(pid=pid))
+        assert lineage is not None
+        assert (lineage.pid, lineage.parent, lineage.root) == (pid, None, pid)
+        assert lineage.born == lineage.root_born > 1e9
+
+
+async def test_a_grandchild_descends_of_its_grandparent(driver: StorageDriver) -> None:
+    async with opened(driver):
+        first = await born(driver)
+        second = await born(driver, parent=first)
+        third = await born(driver, parent=second)
+        lineage = await driver.read(FindLineage(pid=third))
+        assert lineage is not None
+        assert (lineage.parent, lineage.root) == (second, first)
+        assert lineage.root_born < lineage.born
+
+
+async def test_when_a_process_was_born_does_not_change(driver: StorageDriver) -> None:
+    async with opened(driver):
+        pid = await born(driver)
+        before = await driver.read(FindLineage(pid=pid))
+        await put(driver, pid, SaveProcess(record=record(pid, state="parked")))
+        assert await driver.read(FindLineage(pid=pid)) == before
+
+
+async def test_nobody_descends_of_what_is_not_there(driver: StorageDriver) -> None:
+    async with opened(driver):
+        assert await driver.read(FindLineage(pid=Pid(999_999_999))) is None
 
 
 # Surveys
