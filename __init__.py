@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         program,
         spawn,
     )
-    from aoskernel.subsystems.tools.tool import IdempotencyKey, tool
+    from aoskernel.subsystems.tools.tool import IdempotencyKey, Sensitive, tool
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _DOORS = {
     "subsystems.processes.program": (
         *("Exit", "Process", "ProcessRef", "Program", "attach", "program", "spawn"),
     ),
-    "subsystems.tools.tool": ("IdempotencyKey", "tool"),
+    "subsystems.tools.tool": ("IdempotencyKey", "Sensitive", "tool"),
 }
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "ProcessRef",
     "Program",
     "Request",
+    "Sensitive",
     "Service",
     "assistant",
     "attach",

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from ..kernel.secrets import keep
 from ..subsystems.llm.driver import Endpoint, Vendor, Wire
 from . import _vendors
 from ._http import Fault
@@ -70,7 +71,7 @@ class Account:
             )
         if not key.isascii() or not key.isprintable():
             raise Fault("key", f"the API key in {name or 'api_key'} has characters no key has")
-        return key
+        return keep(key)
 
     @property
     def key_name(self) -> str:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from .errors import ConfigError, nearest
 from .message import Value
+from .secrets import keep
 from .service import Service
 
 ENV = "AOSKERNEL__"
@@ -202,6 +203,9 @@ def construct(
     model = pydantic.create_model(where, __config__=config, **typing.cast(Any, fields))
     try:
         checked = model.model_validate(keys)
+        for value in vars(checked).values():
+            if isinstance(value, SecretStr):
+                keep(value.get_secret_value())
         return make(**{key: getattr(checked, key) for key in checked.model_fields_set}, **built)
     except ValidationError as error:
         raise ConfigError(_explain(error, where.split("."), [*fields, *known])) from None
@@ -234,7 +238,7 @@ def _resolve(where: str, value: Any) -> Any:
             f"{where} is read from the environment variable {value['env']}, which is not set; "
             f"set it, or remove the service {where.split('.')[1]!r}"
         )
-    return FromEnvironment(os.environ[value["env"]])
+    return FromEnvironment(keep(os.environ[value["env"]]))
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from .call import here
+from .secrets import redacted
 
 
 def _carry_envelope(_logger: Any, _method: str, line: Any) -> Any:
@@ -22,13 +23,27 @@ def _carry_envelope(_logger: Any, _method: str, line: Any) -> Any:
     return line
 
 
+class Line(dict[str, Any]):
+    """What a line says, for a handler that wants it as data; as text, keys and values."""
+
+    def __str__(self) -> str:
+        return redacted(str(_as_text(None, "", dict(self))))
+
+
+_as_text = structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False)
+
+
+def _as_line(_logger: Any, _method: str, line: Any) -> Any:
+    return (Line(line),), {}
+
+
 log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
     logging.getLogger("aoskernel"),
     processors=[
         structlog.stdlib.filter_by_level,
         _carry_envelope,
         structlog.processors.format_exc_info,
-        structlog.processors.LogfmtRenderer(key_order=["event"], bool_as_flag=False),
+        _as_line,
     ],
     wrapper_class=structlog.stdlib.BoundLogger,
     cache_logger_on_first_use=True,

@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, SecretStr, ValidationError
 
 from ...kernel.errors import KernelError, Refused
+from ...kernel.secrets import keep
 from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
@@ -175,10 +176,13 @@ class Process:
     async def call(self, tool: str | ToolCall, /, **arguments: Any) -> Any:
         """Run a tool by name, or one that the model asked for.
 
-        The model's becomes a page of the context, also when it fails. Raises ToolError.
+        The model's becomes a page of the context, also when it fails. Of an argument that is a
+        `SecretStr`, only the tool sees what it is: the log's fingerprint is the same whatever
+        it says. Raises ToolError.
         """
         asked = tool if isinstance(tool, ToolCall) else None
         name, given = (asked.name, asked.arguments) if asked else (str(tool), arguments)
+        revealed = given if asked else _revealed(arguments)
 
         def told(value: Any, key: str) -> Outcome:
             page = asked and Page(role="tool", entry=key, tool_call_id=asked.id)
@@ -189,7 +193,7 @@ class Process:
             value = await self._service.request(
                 CallTool(
                     name=name,
-                    arguments=given,
+                    arguments=revealed,
                     tool_effect=found.effect,
                     key=f"{self.pid}/{origin.key}",
                 ),
@@ -451,3 +455,12 @@ class Process:
         """Give a syscall so many seconds. Raises TimeoutError, again on resume."""
         with self._said.place("timeout") as key:
             return await flow.timeout(self._said, key, seconds, work)
+
+
+def _revealed(value: Any) -> Any:
+    """With the secrets in it as plain text, which from now on is never shown."""
+    if isinstance(value, SecretStr):
+        return keep(value.get_secret_value())
+    if isinstance(value, dict):
+        return {key: _revealed(inner) for key, inner in value.items()}
+    return [_revealed(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Sel
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from ...kernel.message import R, Request
+from ...kernel.secrets import Sensitive, is_sensitive
 from ..llm.messages import Delta
 from ..storage.messages import Pid, ProcessClass, ProcessRecord
 from .messages import Inspect, Kill, OpenStream, ProcessFailed, ProcessStatus, Send, Signal, Wait
@@ -47,11 +48,23 @@ class Definition(Generic[T]):
         single: bool = False,
     ) -> None:
         self.name, self.version, self.state, self.step = name, version, state, step
+        _refuse_secrets(name, state)
         self.single = single  # its one step returns the result itself
         self.result: TypeAdapter[T] = TypeAdapter(result)
 
     def __repr__(self) -> str:
         return f"<program {self.name} version {self.version}>"
+
+
+def _refuse_secrets(name: str, state: type[BaseModel]) -> None:
+    """What a program is given is stored, for a crash to find it again; a secret must not be."""
+    for field, info in state.model_fields.items():
+        if is_sensitive(info.annotation) or any(part is Sensitive for part in info.metadata):
+            raise TypeError(
+                f"program {name!r}: {field!r} is a secret, and what a program is given is stored; "
+                "give it the secret's name, and read the secret where it is used: in a tool, or "
+                "for an argument that is a SecretStr"
+            )
 
 
 class Invocation(Generic[T]):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...kernel.call import Envelope, current
+from ...kernel.secrets import redacted
 from ..storage.messages import (
     ENDED,
     Entry,
@@ -136,7 +137,7 @@ def _left(live: Live, state: State, result: str | None, error: Exception | None)
         live.record,
         state=state,
         result=result,
-        error=KILLED if state == "killed" else str(error) if error else None,
+        error=KILLED if state == "killed" else redacted(str(error)) if error else None,
         error_kind=type(error).__name__ if error else None,
     )
     return live.parked(record)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from ...kernel.errors import KernelError
+from ...kernel.secrets import redacted
 from ..storage.messages import Entry, Key
 from .messages import ConcurrentSyscalls, ProgramDiverged
 
@@ -78,7 +79,7 @@ def check(entry: Entry, kind: str, mark: str) -> None:
         )
 
 
-def freeze(error: KernelError | TimeoutError) -> str:
+def freeze(error: Exception) -> str:
     """An error as JSON: its class, its message, and those attributes that are data."""
     kind = type(error)
     attributes = {}
@@ -90,6 +91,13 @@ def freeze(error: KernelError | TimeoutError) -> str:
     return json.dumps(
         {"class": f"{kind.__module__}:{kind.__qualname__}", "text": str(error), "has": attributes}
     )
+
+
+def without_secrets(error: KernelError | TimeoutError) -> Exception:
+    """The error, or one of its class that does not say the secrets it says."""
+    told = freeze(error)
+    clean = redacted(told)
+    return error if clean == told else thaw(clean)
 
 
 def thaw(body: str) -> Exception:

@@ -21,7 +21,16 @@ from ..storage.messages import (
 )
 from .doubt import Doubt, Outcome, Recovery, Work
 from .messages import Origin, ProgramDiverged, SyscallBegan, SyscallDone
-from .syscall import Branch, Suspended, branch, check, fingerprint, freeze, thaw
+from .syscall import (
+    Branch,
+    Suspended,
+    branch,
+    check,
+    fingerprint,
+    freeze,
+    thaw,
+    without_secrets,
+)
 
 if TYPE_CHECKING:
     from .live import Live
@@ -185,7 +194,10 @@ class Transcript:
             if isinstance(error, Fenced | StorageUnavailable):
                 raise self._cut_off(error) from error
             if entry is None:
-                await self.settle(origin, freeze(error), *failed(error), failed=True)
+                said = without_secrets(error)
+                await self.settle(origin, freeze(said), *failed(said), failed=True)
+                if said is not error:  # the program hears what it will hear from the log
+                    raise said from None
             raise
         except BaseException as cut:
             if self._live.sealed and not isinstance(cut, Suspended):

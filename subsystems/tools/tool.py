@@ -8,14 +8,24 @@ from functools import partial
 from typing import Annotated, Any, NewType, TypeVar, cast, get_type_hints, overload
 
 from anyio import to_thread
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import from_json, to_json
 
 from ...kernel.message import Effect
+from ...kernel.secrets import Sensitive, is_sensitive, keep
 from ..llm.messages import JsonObject, ToolSpec
 from .messages import BadArguments, Reconciled, ToolError, ToolFailed, unknown
+
+__all__ = ["FunctionTool", "IdempotencyKey", "Reconciler", "Sensitive", "tool"]
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 """A parameter of this type is not the model's to fill: it gets the call's key.
@@ -104,6 +114,7 @@ class FunctionTool:
         self._positional: list[str] = []
         self._keys: list[str] = []
         self._arguments: list[str] = []
+        self._sensitive: list[str] = []
         fields: dict[str, Any] = {}
         hints = _hints(self.name, function)
         for parameter in inspect.signature(function).parameters.values():
@@ -118,10 +129,13 @@ class FunctionTool:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[f"argument_{len(fields)}"] = (aliased, default)
             self._arguments.append(parameter.name)
+            if is_sensitive(hint):
+                self._sensitive.append(parameter.name)
         config = ConfigDict(extra="forbid")
         self._model = create_model("Arguments", __config__=config, **fields)
         schema = self._model.model_json_schema(schema_generator=_Schema)
         schema.pop("title")
+        _hide(self._sensitive, schema)
         description = _first_paragraph(function)
         self.spec = ToolSpec(name=self.name, description=description, parameters=schema)
 
@@ -163,6 +177,9 @@ class FunctionTool:
         except ValidationError as error:
             problems = _problems(error, arguments, self._arguments)
             raise BadArguments.at(self.name, problems) from error
+        for name in self._sensitive:
+            if isinstance(value := arguments.get(name), str):
+                keep(value)
         values = [getattr(checked, field) for field in self._model.model_fields]
         return dict(zip(self._arguments, values, strict=True)) | dict.fromkeys(self._keys, key)
 
@@ -207,6 +224,14 @@ def _checked(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> 
     except PydanticUserError as error:
         raise TypeError(f"{where} has a type that JSON cannot fill: {hint!r}") from error
     return hint
+
+
+def _hide(names: list[str], schema: dict[str, Any]) -> None:
+    """Take parameters out of what the model sees."""
+    for name in names:
+        del schema["properties"][name]
+        if name in schema.get("required", ()):
+            schema["required"].remove(name)
 
 
 def _first_paragraph(function: Callable[..., Any]) -> str:
