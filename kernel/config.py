@@ -39,6 +39,8 @@ class KernelConfig(Value):
     """How long a service may take to start."""
     slow_start_s: float = Field(default=10.0, gt=0)
     """After so long a warning names the service that is still starting, with its stack."""
+    log_format: typing.Literal["text", "json"] = "text"
+    """How `aosk up` writes its log; an application configures `logging` as it likes."""
 
 
 class RouteConfig(Value):

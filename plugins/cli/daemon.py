@@ -4,40 +4,56 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
-from anyio.abc import TaskGroup
 
-from ...kernel import Event, Kernel, Service
+from ...kernel import Kernel, Service
 from ...kernel.config import Config
 from ...kernel.log import log
 from ...kernel.plan import Plan
-from ...subsystems.processes.messages import ListProcesses, ProcessStatus, SyscallBegan, SyscallDone
+from ...subsystems.processes.messages import ListProcesses, ProcessStatus
 from ...subsystems.storage.driver import Survey
-from . import output
+from . import lines, output
+from .choice import find
 from .desk import configured, driver, looking, opened
 from .exits import ExitCode, Stop
 from .listing import MOST, is_stranded, program
 from .notify import notify
+from .reporter import Reporter
 
 PROGRAMS = ("processes", "programs")
-EVENTS = ("process.*", "human.*")
 TWICE_S = 0.3
 """What comes so soon is the same wish, told to the process and to the group that it is in."""
-OFTEN = (SyscallBegan, SyscallDone)
-"""Told at level debug only."""
 
 
-def up(config_file: Path | None, *, debug: bool) -> None:
+@dataclass(frozen=True)
+class Wish:
+    """What a command line asks for beside the configuration. `metrics` is a port."""
+
+    log_format: Literal["text", "json"] | None = None
+    metrics: int | None = None
+
+    def overrides(self) -> dict[str, Any]:
+        """As the configuration says it."""
+        said: dict[str, Any] = {}
+        if self.log_format is not None:
+            said["kernel"] = {"log_format": self.log_format}
+        if self.metrics is not None:
+            said["services"] = {"metrics": {"port": self.metrics}}
+        return said
+
+
+def up(config_file: Path | None, wish: Wish, *, debug: bool) -> None:
     """Serve until a signal. Raises Stop, or what the kernel raises."""
     importing_from_here()
-    config = configured(config_file)
-    services = _services(config)
-    _log_to_stderr(logging.DEBUG if debug else logging.INFO)
+    config = Config.load(find(config_file), **wish.overrides())
+    lines.to_stderr(logging.DEBUG if debug else logging.INFO, config.kernel.log_format)
+    services = [*_services(config), Reporter(debug=debug)]
     anyio.run(
         _serve, config, services, backend_options={"use_uvloop": find_spec("uvloop") is not None}
     )
@@ -76,16 +92,14 @@ async def _serve(config: Config, services: list[Service]) -> None:
         async with anyio.create_task_group() as tasks:
             with anyio.CancelScope() as life:
                 tasks.start_soon(_obey, signals, life, name="signals")
-                await _live(config, services, tasks)
+                await _live(config, services)
             tasks.cancel_scope.cancel()
     log.info("daemon.ended")
 
 
-async def _live(config: Config, services: list[Service], tasks: TaskGroup) -> None:
+async def _live(config: Config, services: list[Service]) -> None:
     log.info("daemon.starting", os_pid=os.getpid())
-    async with Kernel(*services, config=config.kernel, routes=config.routes) as kernel:
-        for pattern in EVENTS:
-            tasks.start_soon(_report, kernel, pattern, name=f"report {pattern}")
+    async with Kernel(*services, config=config.kernel, routes=config.routes):
         log.info("daemon.ready", programs=list(programs(config)))
         notify("READY=1")
         await anyio.sleep_forever()
@@ -103,40 +117,6 @@ async def _obey(signals: AsyncIterable[signal.Signals], life: anyio.CancelScope)
             log.info("daemon.ending", signal=number.name)
             notify("STOPPING=1")
             life.cancel()
-
-
-async def _report(kernel: Kernel, pattern: str) -> None:
-    async with kernel.listen(pattern) as events:
-        async for event in events:
-            level = logging.DEBUG if isinstance(event, OFTEN) else logging.INFO
-            log.log(level, event.topic, **_facts(event))
-
-
-def _facts(event: Event) -> Mapping[str, Any]:
-    """Its fields; of a question, the question's."""
-    facts = event.model_dump(mode="json")
-    for inner in [value for value in facts.values() if isinstance(value, dict)]:
-        facts |= inner
-    return {key: value for key, value in facts.items() if value and not isinstance(value, dict)}
-
-
-class _Line(logging.Formatter):
-    """Keys and values, like the kernel's own lines, which it completes."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        at = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
-        said = record.getMessage()
-        if record.name != "aoskernel":
-            said = f"event=log logger={record.name} message={output.quoted(said)}"
-        return f"time={at}.{record.msecs:03.0f} level={record.levelname.lower()} {said}"
-
-
-def _log_to_stderr(level: int) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
-    root = logging.getLogger()
-    root.handlers = [handler]
-    logging.getLogger("aoskernel").setLevel(level)
 
 
 # What it would do

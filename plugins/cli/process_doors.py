@@ -21,6 +21,14 @@ def up(
     check: Annotated[
         bool, typer.Option("--check", help="Tell what it would do; do nothing.")
     ] = False,
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="Of the log; text unless the configuration says otherwise."),
+    ] = None,
+    metrics: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Show metrics there, on this machine only."),
+    ] = None,
     config: ConfigFile = None,
     json: Json = False,
     debug: Debug = False,
@@ -33,7 +41,10 @@ def up(
     """
     from . import daemon
 
-    daemon.check(config, as_json=json) if check else daemon.up(config, debug=debug)
+    if check:
+        daemon.check(config, as_json=json)
+    else:
+        daemon.up(config, daemon.Wish(log_format, metrics), debug=debug)
 
 
 @process_commands.command()

@@ -255,7 +255,15 @@ class Processes(
             await self.signals.obey(live, replaying=True)
         if not self._running.is_set():  # an event that is set costs a round of the loop
             await self._running.wait()
-        caused_by = Envelope(here(), self.address, self.bus.time())
+        whose = Origin(
+            pid=pid,
+            program=record.program,
+            process_class=record.process_class,
+            priority=record.priority,
+            tenant=record.tenant,
+            epoch=record.epoch,
+        )
+        caused_by = Envelope(here(), self.address, self.bus.time(), whose)
         # In a context of its own: a copy of ours would keep the spawning call alive with it.
         Context().run(
             self._tasks_of_processes.create_task,
