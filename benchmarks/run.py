@@ -29,6 +29,7 @@ BENCHES = (
     "publish",
     "spares",
     "turn",
+    "sight",
     "imports",
     "processes",
     "openai_wire",

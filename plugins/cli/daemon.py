@@ -39,13 +39,12 @@ class Wish:
     metrics: int | None = None
 
     def overrides(self) -> dict[str, Any]:
-        """As the configuration says it."""
-        said: dict[str, Any] = {}
-        if self.log_format is not None:
-            said["kernel"] = {"log_format": self.log_format}
+        """As the configuration says it. A daemon has a console, for `aosk top`."""
+        services: dict[str, Any] = {"console": {}}
         if self.metrics is not None:
-            said["services"] = {"metrics": {"port": self.metrics}}
-        return said
+            services["metrics"] = {"port": self.metrics}
+        kernel = {} if self.log_format is None else {"log_format": self.log_format}
+        return {"services": services, "kernel": kernel}
 
 
 def up(config_file: Path | None, wish: Wish, *, debug: bool) -> None:

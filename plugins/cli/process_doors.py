@@ -73,6 +73,25 @@ def ps(
 
 
 @process_commands.command()
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")
+    ] = 2.0,
+    config: ConfigFile = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """What goes on, live: processes, models, kernels, of all kernels on the database.
+
+    Ctrl-C ends it. With --json, or into a pipe, it is shown once.
+    """
+    from . import top
+
+    top.top(config, once=once, every_s=every, as_json=json)
+
+
+@process_commands.command()
 def wait(pid: Number, config: ConfigFile = None, json: Json = False, debug: Debug = False) -> None:
     """Wait until a process has ended; prints its result, ends as it ended."""
     from . import following

@@ -57,10 +57,8 @@ class Meters:
         self.waited_s = seconds(
             "scheduler_wait", "How long calls that waited have waited.", "address", "class", of=SLOW
         )
-        self.tools = counter("tool_calls", "Calls of tools.", "tool", "outcome")
-        self.tool_s = seconds("tool_call", "How long tools took.", "tool", of=WIDE)
-        self.syscalls = counter("syscalls", "Syscalls that came out.", "kind", "outcome")
-        self.syscall_s = seconds("syscall", "How long syscalls took.", "kind", of=WIDE)
+        self.tool_s = seconds("tool_call", "How long tools took.", "tool", "outcome", of=WIDE)
+        self.syscall_s = seconds("syscall", "How long syscalls took.", "kind", "outcome", of=WIDE)
         self.repeated = counter("syscalls_repeated", "Syscalls made again after a crash.", "kind")
         self.spawned = counter("processes_spawned", "Processes begun.", "program", "class")
         self.ended = counter("processes_ended", "Processes ended.", "program", "state")
@@ -116,14 +114,12 @@ def _decided(meters: Meters, event: Decided) -> None:
 def _tool(meters: Meters, event: ToolCalled) -> None:
     # A name that no toolset knows may be anything that a model made up.
     tool = "" if event.error == "UnknownTool" else meters.name("tool", event.name)
-    meters.tools.labels(tool, event.error or "done").inc()
-    meters.tool_s.labels(tool).observe(event.seconds)
+    meters.tool_s.labels(tool, event.error or "done").observe(event.seconds)
 
 
 def _syscall(meters: Meters, event: SyscallDone) -> None:
-    kind = _kind(event.kind)
-    meters.syscalls.labels(kind, "failed" if event.failed else "done").inc()
-    meters.syscall_s.labels(kind).observe(event.seconds)
+    outcome = "failed" if event.failed else "done"
+    meters.syscall_s.labels(_kind(event.kind), outcome).observe(event.seconds)
 
 
 def _kind(kind: str) -> str:
@@ -144,8 +140,11 @@ def _refused(meters: Meters, event: CallRefused) -> None:
 
 
 def _committed(meters: Meters, event: Committed) -> None:
-    meters.commits.labels(event.error or "done").inc()
-    meters.commit_s.observe(event.seconds)
+    meters.commits.labels("done").inc(len(event.seconds) - sum(event.failed.values()))
+    for error, number in event.failed.items():
+        meters.commits.labels(error).inc(number)
+    for seconds in event.seconds:
+        meters.commit_s.observe(seconds)
 
 
 def _service(meters: Meters, event: Any) -> None:

@@ -21,10 +21,11 @@ def _digest(text: str, size: int) -> int:
 class Place:
     """A process's trace, and its spans' ids."""
 
-    __slots__ = ("born", "parent", "pid", "trace")
+    __slots__ = ("_last", "born", "parent", "pid", "trace")
 
     def __init__(self, lineage: Lineage) -> None:
         self.pid, self.parent, self.born = lineage.pid, lineage.parent, lineage.born
+        self._last: tuple[str, SpanContext] | None = None
         self.trace = _digest(f"{round(lineage.root_born * 1e6)}:{lineage.root}", 16)
 
     def is_sampled(self, ratio: float) -> bool:
@@ -34,19 +35,25 @@ class Place:
     def _context(self, number: int) -> SpanContext:
         return SpanContext(self.trace, number, is_remote=False, trace_flags=SAMPLED)
 
+    def _at(self, place: str) -> SpanContext:
+        """One that was just asked for is often asked for again: by what stands under it."""
+        if self._last is None or self._last[0] != place:
+            self._last = place, self._context(_digest(f"{self.trace}:{place}", 8))
+        return self._last[1]
+
     def process(self, pid: Pid | None = None) -> SpanContext:
         """The process itself, or its parent."""
-        return self._context(_digest(f"{self.trace}:{pid or self.pid}", 8))
+        return self._at(str(pid or self.pid))
 
     def above(self) -> SpanContext | None:
         """The parent's span."""
         return None if self.parent is None else self.process(self.parent)
 
     def step(self, step: int | str) -> SpanContext:
-        return self._context(_digest(f"{self.trace}:{self.pid}:{step}", 8))
+        return self._at(f"{self.pid}:{step}")
 
     def syscall(self, key: Key) -> SpanContext:
-        return self._context(_digest(f"{self.trace}:{self.pid}:{key}", 8))
+        return self._at(f"{self.pid}:{key}")
 
     def step_of(self, key: Key) -> SpanContext:
         return self.step(key.partition(":")[0])

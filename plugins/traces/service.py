@@ -113,7 +113,6 @@ class Traces(Service, name="traces", needs=[FindLineage]):
             names.OPERATION: names.INVOKE_AGENT,
             names.AGENT_NAME: event.program,
             names.AGENT_ID: str(event.pid),
-            names.PID: event.pid,
             names.STATE: event.state,
         }
         if event.state != "exited":
@@ -135,7 +134,7 @@ class Traces(Service, name="traces", needs=[FindLineage]):
                 f"step {event.step}",
                 place.step(event.step),
                 place.process(),
-                {names.PID: event.pid, names.STEP: event.step},
+                {names.STEP: event.step},
                 seconds=event.seconds,
                 failed=event.failed,
             )
@@ -149,7 +148,7 @@ class Traces(Service, name="traces", needs=[FindLineage]):
                 kind,
                 place.syscall(event.key),
                 place.step_of(event.key),
-                {names.PID: event.pid, names.KEY: event.key, names.SYSCALL: kind},
+                {names.PID: event.pid, names.KEY: event.key},
                 seconds=event.seconds,
                 failed=event.failed,
             )
@@ -209,7 +208,7 @@ class Traces(Service, name="traces", needs=[FindLineage]):
             name,
             place.attempt(key, told.span_id),
             place.syscall(key),
-            {**attributes, names.PID: told.origin.pid, names.KEY: key},
+            attributes,
             seconds=seconds,
             failed=names.ERROR in attributes,
             kind=kind,

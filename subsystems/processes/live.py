@@ -44,6 +44,7 @@ class Live:
         "parked_in",
         "record",
         "rung",
+        "says",
         "sealed",
         "since",
         "streams",
@@ -65,6 +66,7 @@ class Live:
         self.commands: tuple[int, ...] = ()  # numbers of those that it is obeying
         self.task: asyncio.Task[Any] | None = None
         self.open = 0  # syscalls under way, on all branches
+        self.says = ""  # the kind of the last that began
         self.waits: tuple[Waiting, ...] = ()  # what those of them wait for that wait
         self.deadlines: tuple[float, ...] = ()  # of the timeouts around them
         self.parked_in: tuple[Waiting, ...] | None = None  # what it waited for when it was cut
@@ -78,6 +80,11 @@ class Live:
     def idle_since(self, moment: float) -> bool:
         """Has it, on all its branches, only waited for others since then?"""
         return self.only_waits and self.since <= moment
+
+    @property
+    def doing(self) -> str:
+        """What it waits in, or the first word of the syscall that it is in; or it works."""
+        return self.waits_in or (self.says.partition(":")[0] if self.open else "work")
 
     @property
     def only_waits(self) -> bool:

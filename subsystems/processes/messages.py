@@ -162,7 +162,7 @@ class Kill(Request[None], topic="process.kill", effect="idempotent"):
 class LiveKind(Value):
     """How many processes of one kind are in a kernel's memory.
 
-    `doing` is the syscall they wait in, e.g. "receive", or "work".
+    `doing` is the syscall they are in, e.g. "think" or "receive", or "work".
     """
 
     program: str
@@ -173,6 +173,19 @@ class LiveKind(Value):
 
 class CountLive(Request[tuple[LiveKind, ...]], topic="process.count_live", effect="none"):
     """The processes in this kernel's memory, by kind."""
+
+
+class Doing(Value):
+    """What one process in this kernel's memory is doing, as in LiveKind."""
+
+    pid: Pid
+    doing: str
+
+
+class ReadLive(Request[tuple[Doing, ...]], topic="process.read_live", effect="none"):
+    """The processes in this kernel's memory, at most `limit`: those that work before the rest."""
+
+    limit: int = Field(default=200, ge=0)
 
 
 class Resolve(Request[None], topic="process.resolve", effect="idempotent"):

@@ -1,6 +1,7 @@
 """The process table: spawns programs, lets others wait for them, signals them, parks them."""
 
 import asyncio
+import heapq
 from collections import Counter
 from contextvars import Context
 from typing import Any, Literal
@@ -44,6 +45,7 @@ from .messages import (
     Ask,
     Blocked,
     CountLive,
+    Doing,
     Inspect,
     Kill,
     ListProcesses,
@@ -56,6 +58,7 @@ from .messages import (
     ProcessResumed,
     ProcessSpawned,
     ProcessStatus,
+    ReadLive,
     Resolve,
     Resume,
     Send,
@@ -378,13 +381,20 @@ class Processes(
     @handles(CountLive)
     async def count_live(self, request: CountLive) -> tuple[LiveKind, ...]:
         kinds = Counter(
-            (live.record.program, live.record.process_class, live.waits_in or "work")
+            (live.record.program, live.record.process_class, live.doing)
             for live in self.live.values()
         )
         return tuple(
             LiveKind(program=program, process_class=of_class, doing=doing, processes=number)
             for (program, of_class, doing), number in kinds.items()
         )
+
+    @handles(ReadLive)
+    async def read_live(self, request: ReadLive) -> tuple[Doing, ...]:
+        found = heapq.nsmallest(
+            request.limit, self.live.values(), key=lambda live: (bool(live.waits_in), live.since)
+        )
+        return tuple(Doing(pid=live.record.pid, doing=live.doing) for live in found)
 
     @handles(OpenStream)
     async def open_stream(self, request: OpenStream) -> DeltaStream:

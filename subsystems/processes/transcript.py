@@ -170,6 +170,7 @@ class Transcript:
         place, entry = branch.get(), None
         key = self._take(place, kind)
         self._live.open += 1
+        self._live.says = kind
         try:
             mark = fingerprint(kind, said)
             entry = self.known(key, kind, mark)

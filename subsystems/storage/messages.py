@@ -645,14 +645,14 @@ class FindRecords(Request[tuple[Record, ...]], topic="storage.find_records", eff
     after: str = ""
     limit: int = 100
 class Committed(Event, topic="storage.committed"):
-    """A commit that somebody waited for is on disk, or has failed, after `seconds`.
+    """Commits that somebody waited for came out: how long each took, in seconds.
 
-    `error` names the error's class, e.g. "Fenced"; "cancelled" where nobody waits any more.
+    Those of half a second are told together. `failed` are those that raised, by the error's
+    class, e.g. "Fenced".
     """
 
-    writes: int
-    error: str | None
-    seconds: float
+    seconds: tuple[float, ...]
+    failed: dict[str, int]
 
 
 class MemoriesAdded(Event, topic="storage.memories_added"):

@@ -1,5 +1,6 @@
 """Storage: carries commits and reads to the driver, and tells what has happened in it."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import anyio
@@ -8,6 +9,9 @@ from ...kernel.service import Service, handles
 from . import messages as words
 from .driver import Forgetful, StorageDriver
 from .limits import check
+
+TOGETHER_S = 0.5
+"""For so long commits are gathered before they are told."""
 
 
 class Storage(Service, name="storage", driver="storage", restart="never"):
@@ -20,12 +24,16 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
         self._driver, self._most_mib = driver, most_mib
         self._rung: set[words.Pid] | None = set()
         self._called = anyio.Event()
+        self._took: list[float] = []
+        self._failed: Counter[str] = Counter()
+        self._committed = anyio.Event()
 
     async def start(self) -> None:
         await self._driver.start()
 
     async def run(self) -> None:
         self.start_soon(self._tell, name="doorbell")
+        self.start_soon(self._tell_commits, name="commits")
         await self._driver.run(self._ring)
 
     def _ring(self, pids: Iterable[words.Pid] | None) -> None:
@@ -59,16 +67,25 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
 
     async def _watched(self, commit: words.Commit) -> None:
         """The same commit, with somebody listening."""
-        began, error = self.bus.time(), None
+        began = self.bus.time()
         try:
             await self._driver.commit(commit)
-        except BaseException as raised:
-            error = type(raised).__name__ if isinstance(raised, Exception) else "cancelled"
+        except Exception as error:
+            self._failed[type(error).__name__] += 1
             raise
         finally:
-            seconds = self.bus.time() - began
-            told = words.Committed(writes=len(commit.writes), error=error, seconds=seconds)
-            await self.publish(told)
+            self._took.append(self.bus.time() - began)
+            self._committed.set()
+
+    async def _tell_commits(self) -> None:
+        """A busy kernel makes thousands in a second, and one event for each would cost too much."""
+        while True:
+            await self._committed.wait()
+            await anyio.sleep(TOGETHER_S)
+            self._committed = anyio.Event()
+            took, self._took = self._took, []
+            failed, self._failed = self._failed, Counter()
+            await self.publish(words.Committed(seconds=tuple(took), failed=dict(failed)))
 
     @handles(words.ClaimProcesses)
     async def claim(self, request: words.ClaimProcesses) -> tuple[words.ProcessRecord, ...]:
