@@ -1,6 +1,6 @@
 """Secrets: what nothing that can be read may say. Whoever is given one keeps it here.
 
-The configuration keeps what came from `{ env = "NAME" }`, in whichever kernel of this program.
+The configuration keeps what came from `{ env = "NAME" }`. All kernels of a program share a safe.
 """
 
 import json
@@ -15,24 +15,31 @@ LEAST = 6
 """Characters of the shortest text that counts as a secret: hiding a shorter one would show where
 it stands, and garble every line in which those characters stand by chance."""
 
-_known: set[str] = set()
-_pattern: re.Pattern[str] | None = None
+
+class Safe:
+    """Knows secrets, and takes them out of texts."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def keep(self, text: str) -> str:
+        """From now on this is never shown; of a URL, nor is the password in it. Gives the text."""
+        new = {part for part in (text, _password(text)) if len(part) >= LEAST}
+        if not new <= self._known:
+            self._known |= new
+            forms = {form for secret in self._known for form in (secret, *_escaped(secret))}
+            longest_first = sorted(forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        return text
+
+    def redacted(self, text: str) -> str:
+        """The text, with a sign in the place of each secret."""
+        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
 
-def keep(text: str) -> str:
-    """From now on this is never shown; of a URL, nor is the password in it. Gives the text."""
-    global _pattern
-    new = {part for part in (text, _password(text)) if len(part) >= LEAST}
-    if not new <= _known:
-        _known.update(new)
-        forms = {form for secret in _known for form in (secret, *_escaped(secret))}
-        _pattern = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
-    return text
-
-
-def redacted(text: str) -> str:
-    """The text, with a sign in the place of each secret."""
-    return text if _pattern is None else _pattern.sub(HIDDEN, text)
+_safe = Safe()
+keep, redacted = _safe.keep, _safe.redacted
 
 
 def _password(text: str) -> str:
