@@ -4,11 +4,17 @@ import json
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from operator import add, attrgetter
 from typing import Any
 
 from ...subsystems.storage import driver as d
 from ._postgres_statement import Row, filled
 
+WHOSE = 5
+"""Columns of what was spent that say whose, of which model and when; the others are sums."""
+amounts = attrgetter(
+    *("prompt", "completion", "cached", "reasoning", "money", "calls", "tool_calls")
+)
 FLOAT = 4
 """Bytes of a number in a vector."""
 PIECE = 1996
@@ -23,11 +29,17 @@ class Written:
     are as they will be read back, None when the text of one is in another commit.
     """
 
-    __slots__ = ("bears", "bodies", "commit", "leaves", "pages", "rows", "seq", "size")
+    __slots__ = (
+        "accounts", "bears", "bodies", "commit", "leaves", "pages", "reserves", "rows", "seq",
+        "size", "spends",
+    )  # fmt: skip
 
     def __init__(self, commit: d.Commit, seq: int) -> None:
         self.commit, self.seq, self.size = commit, seq, 0
         self.bears: set[d.Pid] = set()
+        self.accounts: set[tuple[str, str]] = set()
+        self.reserves: set[int] = set()
+        self.spends: set[int] = set()
         self.leaves: bool | None = None
         self.rows: list[tuple[str, Row]] = []
         self.bodies: dict[d.Key, str] = {}
@@ -38,7 +50,8 @@ class Written:
     def _bear(self, write: d.AddProcess) -> None:
         r = write.record
         told = (r.key, r.program, r.version, r.name, r.role, json.dumps(r.tags), r.parent)
-        rest = (r.process_class, r.priority, r.tenant, self._body(r.state_json), r.bound)
+        quotas = f"{{{','.join(map(str, r.quotas))}}}"
+        rest = (r.process_class, r.priority, r.tenant, self._body(r.state_json), r.bound, quotas)
         self._row("born", self.commit.pid, r.pid, *told, *rest)
         self.bears.add(r.pid)
 
@@ -134,6 +147,28 @@ class Written:
 
     def _drop(self, write: d.DropRecord) -> None:
         self._row("records", self.commit.pid, write.collection, write.key, b"", 0.0)
+    def _limit(self, write: d.PutAccount) -> None:
+        bound = (write.scope, write.what, write.ceiling, write.action, write.instead)
+        self._row("accounts", self.commit.pid, *bound, write.configured)
+        self.accounts.add((write.scope, write.what))
+
+    def _raise(self, write: d.RaiseCeiling) -> None:
+        self._row("raises", self.commit.pid, write.scope, write.what, write.by)
+        self.accounts.add((write.scope, write.what))
+
+    def _reserve(self, write: d.Reserve) -> None:
+        self.reserves.add(write.ticket)
+        for one in write.charges:
+            charge = (write.ticket, one.scope, one.what, one.amount, None)
+            self._row("charges", self.commit.pid, *charge)
+
+    def _spend(self, write: d.Spend) -> None:
+        self.spends.add(write.ticket)
+        for one in write.charges:
+            charge = (write.ticket, one.scope, one.what, None, one.amount)
+            self._row("charges", self.commit.pid, *charge)
+        whose = (self.commit.pid, write.tenant, write.model, write.day, write.spent.currency)
+        self._row("spends", *whose, *amounts(write.spent))
 
     def _numbered(self) -> tuple[int, int]:
         """The epoch and a number for the next row that keeps its place."""
@@ -166,18 +201,31 @@ class Batch:
         self._size = self._count = 0
         self._epochs: dict[d.Pid, int] = {}
         self._born: set[d.Pid] = set()
+        self._accounts: set[tuple[str, str]] = set()
+        self._tickets: set[int] = set()
+        self._charges = False
 
     def takes(self, written: Written) -> bool:
         """Take it if it can go with the others; the first always can."""
         pid, epoch = written.commit.pid, written.commit.epoch
         fits = self._count < self._most and self._size + written.size <= self._most_bytes
         alike = self._epochs.get(pid, epoch) == epoch and pid not in self._born
-        if self._count and not (fits and alike):
+        if self._count and not (fits and alike and self._keeps_accounts(written)):
             return False
         self._count, self._size = self._count + 1, self._size + written.size
         self._epochs[pid] = epoch
         self._born |= written.bears
+        self._accounts |= written.accounts
+        self._tickets |= written.reserves
+        self._charges = self._charges or bool(written.reserves or written.spends)
         return True
+
+    def _keeps_accounts(self, written: Written) -> bool:
+        """A statement changes a row once only, and does not see those that it inserts."""
+        if written.accounts and (self._charges or self._accounts & written.accounts):
+            return False
+        moves = written.reserves or written.spends
+        return not (moves and self._accounts) and self._tickets.isdisjoint(written.spends)
 
 
 def prepared(commits: Sequence[Written], kernel: int, namespace: str) -> tuple[str, Row]:
@@ -196,6 +244,7 @@ def prepared(commits: Sequence[Written], kernel: int, namespace: str) -> tuple[s
     rows["claims"] = list(claims.values())
     rows["saved"] = list({row[1]: row for row in rows["saved"]}.values())  # the latest of each
     rows["vectors"] = list({row[1:3]: row for row in rows["vectors"]}.values())
+    rows["spends"] = _added(rows["spends"])
     return filled(rows, len(commits), outside=outside, kernel=kernel, namespace=namespace)
 
 
@@ -205,6 +254,18 @@ def _claim(written: Written, before: Row | None) -> Row:
     if leaves is None and before is not None:
         leaves = before[-1]
     return written.commit.pid, written.commit.epoch, written.seq, leaves
+
+
+def _added(spends: Sequence[Row]) -> list[Row]:
+    """Those of the same process, model and day as one."""
+    if len(spends) < 2:
+        return list(spends)
+    sums: dict[Row, Row] = {}
+    for row in spends:
+        whose, used = row[:WHOSE], row[WHOSE:]
+        before = sums.get(whose)
+        sums[whose] = used if before is None else tuple(map(add, before, used))
+    return [(*whose, *used) for whose, used in sums.items()]
 
 
 def encoded(text: str) -> bytes:
@@ -247,4 +308,8 @@ _ROWS: dict[type, Callable[[Written, Any], None]] = {
     d.AddVector: Written._understand,
     d.PutRecord: Written._put,
     d.DropRecord: Written._drop,
+    d.PutAccount: Written._limit,
+    d.RaiseCeiling: Written._raise,
+    d.Reserve: Written._reserve,
+    d.Spend: Written._spend,
 }

@@ -157,7 +157,7 @@ class Commits:
             return
         try:
             fenced = await self._send(waiting)
-        except (d.KeyTaken, d.StorageRefused) as error:
+        except (d.KeyTaken, d.Overdrawn, d.StorageRefused) as error:
             if len(waiting) == 1:
                 self._fail(waiting, error)
                 return

@@ -59,6 +59,8 @@ def refusal(error: Exception) -> d.StorageError:
     """Why a statement cannot be carried out, and never will be."""
     if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == "process_key":
         return d.KeyTaken(f"there is a process with that key: {error.detail}")
+    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name == "account_holds":
+        return d.Overdrawn(f"a reservation does not fit: {error.detail}")
     return d.StorageRefused(f"the database refuses: {error}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from ...subsystems.storage import driver as d
@@ -9,6 +10,9 @@ from ._postgres_batch import decoded, floats, place
 
 Query = tuple[str, tuple[Any, ...], Callable[[list[Any]], Any]]
 """The statement's name, its values, and what makes the reply of its rows."""
+
+
+SPENT = tuple(field.name for field in fields(d.Spent))
 
 
 def asked(query: d.Request[Any], namespace: str) -> Query:
@@ -70,6 +74,11 @@ def asked(query: d.Request[Any], namespace: str) -> Query:
         case d.FindRecords():
             values = (namespace, query.collection, query.prefix, query.after, query.limit)
             return "find_records", values, lambda rows: tuple(map(_kept, rows))
+        case d.ReadAccounts():
+            return "read_accounts", (namespace,), lambda rows: tuple(d.Account(**r) for r in rows)
+        case d.ReadSpent():
+            values = (namespace, query.by, query.since)
+            return "read_spent", values, lambda rows: tuple(map(_spent, rows))
     raise TypeError(f"storage cannot answer {type(query).__name__}")
 
 
@@ -101,6 +110,7 @@ def record(row: Any) -> d.ProcessRecord:
         wake_at=row["wake_at"],
         clock=row["clock"],
         bare=row["bare"],
+        quotas=tuple(row["quotas"]),
     )
 
 
@@ -172,6 +182,9 @@ def _memory(row: Any) -> d.Memory:
 def _kept(row: Any) -> d.Record:
     body = json.loads(decoded(row["body"]))
     return d.Record(collection=row["collection"], key=row["key"], body=body, at=row["at"])
+def _spent(row: Any) -> tuple[str, d.Spent]:
+    whose, *used = row
+    return whose, d.Spent(**dict(zip(SPENT, used, strict=True)))
 
 
 def _text(body: bytes | None) -> str | None:

@@ -20,7 +20,7 @@ TABLES = {
     "born": (
         "by bigint, pid bigint, key text, program text, version text, name text, role text, "
         "tags text, parent bigint, class text, priority integer, tenant text, state_json bytea, "
-        "bound boolean, seq bigint"  # the last of its commit
+        "bound boolean, quotas text, seq bigint"  # the last of its commit
     ),
     "saved": (
         "by bigint, pid bigint, state text, step integer, state_json bytea, result bytea, "
@@ -53,6 +53,19 @@ TABLES = {
     "memories": "by bigint, pid bigint, tenant text, text bytea, tags text, terms text",
     "vectors": "by bigint, memory bigint, embedder text, dimensions integer, vector text",
     "records": "by bigint, collection text, key text, body bytea, lasts_s float8",
+    "accounts": (
+        "by bigint, scope text, what text, ceiling bigint, action text, instead text, "
+        "configured boolean"
+    ),
+    "raises": "by bigint, scope text, what text, amount bigint",
+    "charges": (
+        "by bigint, ticket bigint, scope text, what text, held bigint, spent bigint"
+    ),  # held by a reservation, or spent by what it was for
+    "spends": (
+        "pid bigint, tenant text, model text, day text, currency text, prompt bigint, "
+        "completion bigint, cached bigint, reasoning bigint, money bigint, calls bigint, "
+        "tool_calls bigint"
+    ),
 }
 """Where `:name` stands in the statement: a table of so many parameters, each an array."""
 
@@ -60,7 +73,9 @@ VALUES = {"outside": "bigint", "kernel": "bigint", "namespace": "text"}
 """The parameters behind them: the number of the last commit from outside, or 0; who writes."""
 
 USUAL = frozenset({"claims", "born", "saved", "intents", "entries", "pages"})
-RINGING = frozenset({"ended", "offered", "letters", "commands", "answers"})
+RINGING = frozenset(
+    {"ended", "offered", "letters", "commands", "answers", "accounts", "raises"}
+)
 """Of these somebody is told; ":ringing" stands for any of them."""
 FEW = 4
 """Of more commits the statement is for all of the usual tables, so that there are few of them."""

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from ...subsystems.storage import driver as d
+from ._accounts import Accounts
 from ._calls import Calls
 from ._expired import expired
 from ._memories import Memories
@@ -60,6 +61,7 @@ class MemoryStorage:
     _memories: Memories = field(default_factory=Memories, init=False)
     _records: Records = field(default_factory=Records, init=False)
     _calls: Calls = field(default_factory=Calls, init=False)
+    _accounts: Accounts = field(default_factory=Accounts, init=False)
     _users: int = field(default=0, init=False)
     _programs: set[tuple[str, str]] = field(default_factory=set, init=False)
     _doors: list[d.Ring] = field(default_factory=list, init=False)
@@ -83,6 +85,7 @@ class MemoryStorage:
         self._users = max(self._users - 1, 0)
         if not self._users:
             self._programs.clear()
+            self._accounts.assume(lambda pid: not pid)
             for process in self._processes.values():
                 process.owned = False
 
@@ -104,6 +107,7 @@ class MemoryStorage:
                 f"process {commit.pid} belongs to epoch {process.epoch}, this was {commit.epoch}"
             )
         self._check_keys(commit)
+        self._accounts.check(commit.writes)
         rung: set[d.Pid] = set()
         for write in commit.writes:
             called = _WRITERS[type(write)](self, commit.pid, process, write)
@@ -123,9 +127,12 @@ class MemoryStorage:
 
     async def claim(self, claim: d.ClaimProcesses) -> tuple[d.ProcessRecord, ...]:
         self._programs.update(claim.programs or ())
+        self._accounts.assume(self._has_ended)
         pids = list(self._processes) if claim.pid is None else [claim.pid]
         claimed = (record for pid in pids if (record := self._claim(pid, claim)) is not None)
-        return tuple(itertools.islice(claimed, claim.limit))
+        taken = {record.pid: record for record in itertools.islice(claimed, claim.limit)}
+        self._accounts.assume(taken.__contains__)
+        return tuple(taken.values())
 
     def _claim(self, pid: d.Pid, claim: d.ClaimProcesses) -> d.ProcessRecord | None:
         process = self._of(pid)
@@ -254,6 +261,19 @@ class MemoryStorage:
             elif one.key is not None:
                 del self._keys[one.key]
         return gone
+    def _limit(self, pid: d.Pid, process: _Process, write: d.PutAccount) -> set[d.Pid]:
+        self._accounts.put(write)
+        return {d.Pid(0)}
+
+    def _lift(self, pid: d.Pid, process: _Process, write: d.RaiseCeiling) -> set[d.Pid]:
+        self._accounts.lift(write)
+        return {d.Pid(0)}
+
+    def _reserve(self, pid: d.Pid, process: _Process, write: d.Reserve) -> None:
+        self._accounts.reserve(pid, write)
+
+    def _spend(self, pid: d.Pid, process: _Process, write: d.Spend) -> None:
+        self._accounts.spend(pid, write)
 
     async def read(self, query: d.Request[Any]) -> Any:
         return _READERS[type(query)](self, query)
@@ -347,7 +367,7 @@ class MemoryStorage:
 def _row(record: d.ProcessRecord) -> tuple[Any, ...]:
     """The fields, of which the last is what most processes share."""
     rest = _REST(record)
-    if not record.waits_for and record.wake_at is None and not record.clock:
+    if not (record.waits_for or record.wake_at is not None or record.clock or record.quotas):
         rest = _SHARED.setdefault(rest, rest)
     return (*_HEAD(record), rest)
 
@@ -401,6 +421,10 @@ _WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], set[d.Pid] 
     d.AddVector: MemoryStorage._embed,
     d.PutRecord: MemoryStorage._put,
     d.DropRecord: MemoryStorage._drop,
+    d.PutAccount: MemoryStorage._limit,
+    d.RaiseCeiling: MemoryStorage._lift,
+    d.Reserve: MemoryStorage._reserve,
+    d.Spend: MemoryStorage._spend,
 }
 _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLog: MemoryStorage._read_log,
@@ -420,4 +444,6 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.FindUnembedded: lambda storage, query: storage._memories.unembedded(query),
     d.ReadRecord: lambda storage, query: storage._records.read(query),
     d.FindRecords: lambda storage, query: storage._records.find(query),
+    d.ReadAccounts: lambda storage, query: storage._accounts.read(),
+    d.ReadSpent: lambda storage, query: storage._accounts.spent(query),
 }

@@ -114,7 +114,7 @@ class Adoption:
             if pids is None:
                 self.learn()
             everybody = {*self._service.live, *self._service.exits}
-            for pid in everybody if pids is None else pids:
+            for pid in everybody if pids is None else filter(None, pids):
                 await self._ring(pid)
 
     async def _ring(self, pid: Pid) -> None:

@@ -142,4 +142,8 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.AddVector: lambda write: ((("embedder", write.embedder),), ()),
     words.PutRecord: lambda write: (_record_of(write), _json("record", write.body)),
     words.DropRecord: lambda write: (_record_of(write), ()),
+    words.PutAccount: lambda write: ((("scope", write.scope), ("model", write.instead)), ()),
+    words.RaiseCeiling: lambda write: ((), ()),
+    words.Reserve: lambda write: ((), ()),
+    words.Spend: lambda write: ((("tenant", write.tenant), ("model", write.model)), ()),
 }

@@ -24,6 +24,8 @@ ProcessClass = Literal["interactive", "normal", "batch"]
 State = Literal["running", "parked", "stopped", "exited", "failed", "killed"]
 ENDED: frozenset[State] = frozenset({"exited", "failed", "killed"})
 JsonObject = dict[str, JsonValue]
+Crossing = Literal["stop", "ask", "degrade"]
+SpentBy = Literal["agent", "tenant", "model", "day"]
 
 
 class StorageError(KernelError):
@@ -50,6 +52,10 @@ class StorageRefused(StorageError):
     """The database cannot store this; nothing was written."""
 
 
+class Overdrawn(StorageError):
+    """A reservation does not fit its account at this moment; nothing was written."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ProcessRecord:
     """A process between steps: all of it, as data.
@@ -65,6 +71,7 @@ class ProcessRecord:
     work, and goes on as soon as somebody takes it. `clock` is the last time it was woken at.
 
     Of a `bare` one, which has ended, retention has left nothing but this record.
+    `quotas` are those of its ancestors, and itself, that were born with a quota.
     """
 
     pid: Pid
@@ -92,6 +99,7 @@ class ProcessRecord:
     wake_at: float | None = None
     clock: float = 0.0
     bare: bool = False
+    quotas: tuple[Pid, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,6 +259,47 @@ class Record:
     key: str
     body: JsonValue
     at: float = 0.0
+class Account:
+    """What a quota bounds, and how it stands: `what` is counted, of all calls of a `scope`.
+
+    Whole numbers: tokens, calls, or billionths of a currency. No `ceiling`: it only counts.
+    Of what was `used`, `lost` was of calls that a crash has cut, taken at their reservation.
+    Where reservations were too small, it is `overdrawn` by so much. `action` says what becomes
+    of a process that meets the ceiling, `instead` which model it is given.
+    """
+
+    scope: str
+    what: str
+    ceiling: int | None
+    used: int = 0
+    reserved: int = 0
+    lost: int = 0
+    overdrawn: int = 0
+    action: Crossing = "stop"
+    instead: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Charge:
+    """So much, for one account."""
+
+    scope: str
+    what: str
+    amount: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """What calls have used. Money in billionths of `currency`, "" where no price is known."""
+
+    currency: str = ""
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    money: int = 0
+    calls: int = 0
+    tool_calls: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -427,6 +476,60 @@ class DropRecord:
     write: Literal["dropped"] = "dropped"
     collection: str
     key: str
+class PutAccount:
+    """Set an account's ceiling; what it has counted until now stays.
+
+    A ceiling that is `configured` says nothing new where the configuration said the same
+    before: what others have set since then stays.
+    """
+
+    write: Literal["account"] = "account"
+    scope: str
+    what: str
+    ceiling: int | None
+    action: Crossing = "stop"
+    instead: str = ""
+    configured: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class RaiseCeiling:
+    """Raise an account's ceiling."""
+
+    write: Literal["raised"] = "raised"
+    scope: str
+    what: str
+    by: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Reserve:
+    """Before a call: keep so much of these accounts, until the `ticket` is spent.
+
+    Accounts that are not there bound nothing. Raises Overdrawn. When the process is taken over,
+    or has ended, what is still reserved counts as used.
+    """
+
+    write: Literal["reserve"] = "reserve"
+    ticket: int
+    charges: tuple[Charge, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Spend:
+    """After a call: what it has used; `ticket` is its reservation's.
+
+    The `charges` name all accounts that it was reserved of. An account may be overdrawn by it.
+    `day` is a date in UTC, "2026-11-27".
+    """
+
+    write: Literal["spend"] = "spend"
+    tenant: str
+    model: str
+    day: str
+    spent: Spent
+    ticket: int = 0
+    charges: tuple[Charge, ...] = ()
 
 
 Write = Annotated[
@@ -446,7 +549,11 @@ Write = Annotated[
     | AddMemory
     | AddVector
     | PutRecord
-    | DropRecord,
+    | DropRecord
+    | PutAccount
+    | RaiseCeiling
+    | Reserve
+    | Spend,
     Field(discriminator="write"),
 ]
 
@@ -459,7 +566,7 @@ class Commit(Request[None], topic="storage.commit", effect="idempotent"):
     moment later. A crash may lose it, but never without all that came after it in this kernel.
     So it is for what may simply be done again. Where it cannot be written, the process's
     next commit raises why, and nothing is written behind the gap.
-    Raises Fenced, KeyTaken, StorageRefused, StorageUnavailable.
+    Raises Fenced, KeyTaken, Overdrawn, StorageRefused, StorageUnavailable.
     """
 
     pid: Pid = OUTSIDE
@@ -653,6 +760,20 @@ class Committed(Event, topic="storage.committed"):
 
     seconds: tuple[float, ...]
     failed: dict[str, int]
+class ReadAccounts(Request[tuple[Account, ...]], topic="storage.read_accounts", effect="none"):
+    """All accounts, by scope."""
+
+
+class ReadSpent(
+    Request[tuple[tuple[str, Spent], ...]], topic="storage.read_spent", effect="none"
+):
+    """What was used, for each agent (its number), tenant, model or day, and currency.
+
+    Only from the day `since` on, "2026-11-27", where it is given.
+    """
+
+    by: SpentBy = "agent"
+    since: str | None = None
 
 
 class MemoriesAdded(Event, topic="storage.memories_added"):
@@ -661,7 +782,8 @@ class MemoriesAdded(Event, topic="storage.memories_added"):
 
 class Rang(Event, topic="storage.rang", urgent=True):
     """Something has happened to these processes, in whichever kernel: a letter, a command, an
-    answer, their end, or that of one they wait for. None: to any of them, unheard.
+    answer, their end, or that of one they wait for. None: to any of them, unheard. Number 0
+    stands for the accounts: a ceiling was set.
     """
 
     pids: tuple[Pid, ...] | None

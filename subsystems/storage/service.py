@@ -165,3 +165,11 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     @handles(words.FindRecords)
     async def find_records(self, query: words.FindRecords) -> tuple[words.Record, ...]:
         return await self._driver.read(query)
+
+    @handles(words.ReadAccounts)
+    async def read_accounts(self, query: words.ReadAccounts) -> tuple[words.Account, ...]:
+        return await self._driver.read(query)
+
+    @handles(words.ReadSpent)
+    async def read_spent(self, query: words.ReadSpent) -> tuple[tuple[str, words.Spent], ...]:
+        return await self._driver.read(query)

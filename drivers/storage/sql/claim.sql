@@ -65,6 +65,32 @@ taken as (
     from locked
     where lease.pid = locked.pid
     returning lease.pid, lease.epoch, lease.seq, lease.silent
+),
+unspent as (  -- nobody will ever say what these have used
+    delete from reservation
+    where namespace = $1 and (
+        pid in (select pid from taken)
+        or (
+            pid = 0
+            and not exists (
+                select from kernel where kernel.id = reservation.kernel and kernel.until > now()
+            )
+        )
+        or exists (
+            select from process
+            where process.pid = reservation.pid
+                and process.state in ('exited', 'failed', 'killed')
+        )
+    )
+    returning scope, what, amount
+),
+assumed as (
+    update account
+    set
+        used = account.used + sums.amount, reserved = account.reserved - sums.amount,
+        lost = account.lost + sums.amount
+    from (select scope, what, sum(amount) as amount from unspent group by scope, what) as sums
+    where account.namespace = $1 and account.scope = sums.scope and account.what = sums.what
 )
 update process
 set state = 'running', since = case when state = 'running' then since else now() end

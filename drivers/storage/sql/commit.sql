@@ -41,12 +41,12 @@ fenced as (
 added_process as (  -- :born
     insert into process (
         pid, namespace, key, program, version, name, role, tags, parent, class, priority,
-        tenant, state, step, state_json, bound
+        tenant, state, step, state_json, bound, quotas
     )
     select
         pid, :namespace, key, program, version, name, role,
         array(select jsonb_array_elements_text(tags::jsonb)), parent, class, priority, tenant,
-        'running', 0, state_json, bound
+        'running', 0, state_json, bound, quotas::bigint[]
     from newborn
     where by <> pid or pid in (select pid from born)
 ),
@@ -159,8 +159,106 @@ answered as (
         and t.by in (select pid from fenced)
     returning question.pid
 ),
+limited as (
+    insert into account (namespace, scope, what, ceiling, configured, action, instead)
+    select
+        :namespace, t.scope, t.what, t.ceiling, case when t.configured then t.ceiling end,
+        t.action, t.instead
+    from :accounts
+    join fenced on fenced.pid = t.by
+    on conflict (namespace, scope, what) do update
+    set
+        ceiling = excluded.ceiling, action = excluded.action, instead = excluded.instead,
+        configured = coalesce(excluded.configured, account.configured),
+        overdrawn = greatest(0, account.used + account.reserved - excluded.ceiling)
+    where excluded.configured is null or account.configured is distinct from excluded.configured
+    returning 0::bigint as pid
+),
+lifted as (
+    update account
+    set
+        ceiling = account.ceiling + t.amount,
+        overdrawn = greatest(0, account.used + account.reserved - account.ceiling - t.amount)
+    from (select * from :raises) as t
+    where account.namespace = :namespace and account.scope = t.scope and account.what = t.what
+        and t.by in (select pid from fenced)
+    returning 0::bigint as pid
+),
+held as (
+    insert into reservation (namespace, ticket, scope, what, pid, kernel, amount)
+    select :namespace, t.ticket, t.scope, t.what, t.by, :kernel, t.held
+    from :charges
+    join fenced on fenced.pid = t.by
+    join account
+        on account.namespace = :namespace and account.scope = t.scope and account.what = t.what
+    where t.held is not null
+    returning scope, what, amount
+),
+freed as (
+    delete from reservation
+    using (select * from :charges) as t
+    where reservation.namespace = :namespace and reservation.ticket = t.ticket
+        and reservation.scope = t.scope and reservation.what = t.what
+        and t.spent is not null and t.by in (select pid from fenced)
+    returning reservation.scope, reservation.what, reservation.amount
+),
+moved as (  -- :charges
+    select scope, what, sum(held) as held, sum(freed) as freed, sum(spent) as spent
+    from (
+        select scope, what, amount as held, 0 as freed, 0 as spent from held
+        union all select scope, what, 0, amount, 0 from freed
+        union all
+        select t.scope, t.what, 0, 0, t.spent
+        from :charges
+        join fenced on fenced.pid = t.by
+        where t.spent is not null
+    ) as movement
+    group by scope, what
+),
+audited as (  -- :charges
+    -- In one order for all kernels, so that none waits for one that waits for it.
+    select account.scope, account.what
+    from moved
+    join account
+        on account.namespace = :namespace and account.scope = moved.scope
+        and account.what = moved.what
+    order by account.scope, account.what
+    for update of account
+),
+balanced as (  -- :charges
+    update account
+    set
+        used = account.used + moved.spent,
+        reserved = greatest(0, account.reserved + moved.held - moved.freed),
+        overdrawn = greatest(
+            0, account.used + moved.spent + account.reserved - moved.freed - account.ceiling
+        )
+    from moved join audited using (scope, what)
+    where account.namespace = :namespace and account.scope = moved.scope
+        and account.what = moved.what
+),
+spent as (
+    insert into spend (
+        namespace, pid, tenant, model, day, currency, prompt, completion, cached, reasoning,
+        money, calls, tool_calls
+    )
+    select
+        :namespace, pid, tenant, model, day::date, currency, prompt, completion, cached,
+        reasoning, money, calls, tool_calls
+    from :spends
+    join fenced using (pid)
+    on conflict (namespace, pid, tenant, model, day, currency) do update
+    set
+        prompt = spend.prompt + excluded.prompt,
+        completion = spend.completion + excluded.completion,
+        cached = spend.cached + excluded.cached,
+        reasoning = spend.reasoning + excluded.reasoning,
+        money = spend.money + excluded.money,
+        calls = spend.calls + excluded.calls,
+        tool_calls = spend.tool_calls + excluded.tool_calls
+),
 rung as (  -- :ringing
-    -- Whoever writes knows what it did itself; of the last three it does not.
+    -- Whoever writes knows what it did itself; of the last five it does not.
     select pid
     from (
         select pid, :kernel as by from posted
@@ -170,6 +268,8 @@ rung as (  -- :ringing
         union select pid, 0 from answered
         union select pid, 0 from doomed
         union select pid, 0 from awaiting
+        union select pid, 0 from limited
+        union select pid, 0 from lifted
     ) as called
     where pg_notify('aosk_' || md5(current_schema || '/' || :namespace), by || ' ' || pid) is null
 ),

@@ -1,0 +1,122 @@
+"""Accounts that quotas bound, what is reserved of them and what was spent, in dictionaries."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+
+from ...subsystems.storage import driver as d
+
+_Name = tuple[str, str]
+"""Scope and what."""
+_Use = tuple[d.Pid, str, str, str, str]
+"""Whose, of which tenant and model, on which day, in which currency."""
+_BY: dict[d.SpentBy, Callable[[_Use], str]] = {
+    "agent": lambda use: str(use[0]),
+    "tenant": lambda use: use[1],
+    "model": lambda use: use[2],
+    "day": lambda use: use[3],
+}
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Balanced at each commit, as the database does it."""
+
+    _accounts: dict[_Name, d.Account] = field(default_factory=dict)
+    _configured: dict[_Name, int | None] = field(default_factory=dict)
+    _reserved: dict[int, tuple[d.Pid, tuple[d.Charge, ...]]] = field(default_factory=dict)
+    _spent: dict[_Use, d.Spent] = field(default_factory=dict)
+
+    def check(self, writes: Iterable[d.Write]) -> None:
+        """Raises Overdrawn when not all that they reserve fits."""
+        held: dict[_Name, int] = defaultdict(int)
+        for write in writes:
+            for charge in write.charges if isinstance(write, d.Reserve) else ():
+                held[charge.scope, charge.what] += charge.amount
+        for name, amount in held.items():
+            account = self._accounts.get(name)
+            if account is None or account.ceiling is None or not amount:
+                continue
+            if account.used + account.reserved + amount > account.ceiling:
+                raise d.Overdrawn(f"a reservation does not fit: {amount} more for {account}")
+
+    def put(self, write: d.PutAccount) -> None:
+        name = (write.scope, write.what)
+        if write.configured:
+            if self._configured.get(name) == write.ceiling:
+                return
+            self._configured[name] = write.ceiling
+        account = self._accounts.setdefault(
+            name, d.Account(scope=write.scope, what=write.what, ceiling=None)
+        )
+        self._accounts[name] = _balanced(
+            replace(account, ceiling=write.ceiling, action=write.action, instead=write.instead)
+        )
+
+    def lift(self, write: d.RaiseCeiling) -> None:
+        account = self._accounts.get((write.scope, write.what))
+        if account is not None and account.ceiling is not None:
+            raised = replace(account, ceiling=account.ceiling + write.by)
+            self._accounts[write.scope, write.what] = _balanced(raised)
+
+    def reserve(self, pid: d.Pid, write: d.Reserve) -> None:
+        known = tuple(c for c in write.charges if (c.scope, c.what) in self._accounts)
+        self._reserved[write.ticket] = (pid, known)
+        for charge in known:
+            self._move(charge, reserved=charge.amount)
+
+    def spend(self, pid: d.Pid, write: d.Spend) -> None:
+        _, held = self._reserved.pop(write.ticket, (pid, ()))
+        for charge in held:
+            self._move(charge, reserved=-charge.amount)
+        for charge in write.charges:
+            self._move(charge, used=charge.amount)
+        use = (pid, write.tenant, write.model, write.day, write.spent.currency)
+        self._spent[use] = _sum(self._spent.get(use), write.spent)
+
+    def assume(self, is_lost: Callable[[d.Pid], bool]) -> None:
+        """Nobody will ever say what the calls of these have used: all that was reserved."""
+        lost = [ticket for ticket, (pid, _) in self._reserved.items() if is_lost(pid)]
+        for ticket in lost:
+            _, held = self._reserved.pop(ticket)
+            for charge in held:
+                amount = charge.amount
+                self._move(charge, used=amount, reserved=-amount, lost=amount)
+
+    def _move(self, charge: d.Charge, *, used: int = 0, reserved: int = 0, lost: int = 0) -> None:
+        account = self._accounts.get((charge.scope, charge.what))
+        if account is not None:
+            moved = replace(
+                account,
+                used=account.used + used,
+                reserved=account.reserved + reserved,
+                lost=account.lost + lost,
+            )
+            self._accounts[charge.scope, charge.what] = _balanced(moved)
+
+    def read(self) -> tuple[d.Account, ...]:
+        return tuple(account for _, account in sorted(self._accounts.items()))
+
+    def spent(self, query: d.ReadSpent) -> tuple[tuple[str, d.Spent], ...]:
+        sums: dict[tuple[str, str], d.Spent] = {}
+        for use, spent in self._spent.items():
+            if query.since is None or use[3] >= query.since:
+                of = (_BY[query.by](use), spent.currency)
+                sums[of] = _sum(sums.get(of), spent)
+        order = (lambda of: (int(of[0]), of[1])) if query.by == "agent" else (lambda of: of)
+        return tuple((of[0], sums[of]) for of in sorted(sums, key=order))
+
+
+def _balanced(account: d.Account) -> d.Account:
+    over = 0 if account.ceiling is None else account.used + account.reserved - account.ceiling
+    return replace(account, overdrawn=max(0, over))
+
+
+def _sum(one: d.Spent | None, other: d.Spent) -> d.Spent:
+    if one is None:
+        return other
+    sums = {name: getattr(one, name) + getattr(other, name) for name in _AMOUNTS}
+    return d.Spent(currency=one.currency, **sums)
+
+
+_AMOUNTS = tuple(field.name for field in fields(d.Spent) if field.name != "currency")
