@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import anyio
 
 
 class KernelError(Exception):
@@ -70,13 +74,16 @@ class WouldDeadlock(KernelError):
 
 
 class NotNow(KernelError):
-    """A guard cannot admit the call before `until` (seconds, the kernel's monotonic clock)."""
+    """A guard cannot admit the call before `until` (seconds, the kernel's monotonic clock).
+
+    Where there is `sooner`, it is set when asking again is worth it before then.
+    """
 
     retryable = True
 
-    def __init__(self, until: float, reason: str) -> None:
+    def __init__(self, until: float, reason: str, sooner: "anyio.Event | None" = None) -> None:
         super().__init__(f"not now: {reason}")
-        self.until, self.reason = until, reason
+        self.until, self.reason, self.sooner = until, reason, sooner
 
 
 class Refused(KernelError):

@@ -75,7 +75,8 @@ def asked(query: d.Request[Any], namespace: str) -> Query:
             values = (namespace, query.collection, query.prefix, query.after, query.limit)
             return "find_records", values, lambda rows: tuple(map(_kept, rows))
         case d.ReadAccounts():
-            return "read_accounts", (namespace,), lambda rows: tuple(d.Account(**r) for r in rows)
+            values = (namespace, query.ended)
+            return "read_accounts", values, lambda rows: tuple(d.Account(**row) for row in rows)
         case d.ReadSpent():
             values = (namespace, query.by, query.since)
             return "read_spent", values, lambda rows: tuple(map(_spent, rows))

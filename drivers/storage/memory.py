@@ -308,6 +308,12 @@ class MemoryStorage:
         found = self._calls.questions(query)
         return tuple(q for q in found if query.number or not self._has_ended(q.pid))
 
+    def _read_accounts(self, query: d.ReadAccounts) -> tuple[d.Account, ...]:
+        every = self._accounts.read()
+        if query.ended:
+            return every
+        return tuple(a for a in every if not self._has_ended(_pid(a.scope)))
+
     def _find_alarms(self, query: d.FindAlarms) -> tuple[d.Alarm, ...]:
         ours = [
             pid
@@ -362,6 +368,12 @@ class MemoryStorage:
 
     def _of(self, pid: d.Pid) -> _Process:
         return self._processes.get(pid) or _Process()
+
+
+def _pid(scope: str) -> d.Pid:
+    """The process that it is the scope of, or nobody."""
+    kind, _, number = scope.partition(":")
+    return d.Pid(int(number) if kind == "process" else 0)
 
 
 def _row(record: d.ProcessRecord) -> tuple[Any, ...]:
@@ -445,5 +457,6 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadRecord: lambda storage, query: storage._records.read(query),
     d.FindRecords: lambda storage, query: storage._records.find(query),
     d.ReadAccounts: lambda storage, query: storage._accounts.read(),
+    d.ReadAccounts: MemoryStorage._read_accounts,
     d.ReadSpent: lambda storage, query: storage._accounts.spent(query),
 }

@@ -170,6 +170,11 @@ class Price(Value):
         prompt = plain * self.prompt + usage.cached * cached + usage.cache_written * written
         return (prompt + usage.completion * self.completion) / 1e6
 
+    def dearest(self, prompt: int, completion: int) -> float:
+        """What so many tokens may cost at most, wherever the prompt's are read or written."""
+        rate = max(self.prompt, self.cached or 0, self.cache_written or 0)
+        return (prompt * rate + completion * self.completion) / 1e6
+
 
 class ModelCard(Value):
     """What a model is and can do. Sizes in tokens; `slots` = requests it serves at once."""

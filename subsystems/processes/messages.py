@@ -4,9 +4,12 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue
 
+from ...kernel.call import Call
 from ...kernel.errors import KernelError
-from ...kernel.message import Event, Request, Value
-from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, Question, State
+from ...kernel.message import Effect, Event, Request, Value
+from ..quota.messages import Quota
+from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, Question, State, Write
+from ..tools.messages import CallTool
 
 Signal = Literal["TERM", "KILL", "STOP", "CONT"]
 
@@ -16,7 +19,9 @@ class Origin(NamedTuple):
 
     `process_class`, `priority` (0 first) and `tenant` are set at spawn; the scheduler, the
     policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
-    often it was begun there in earlier lives.
+    often it was begun there in earlier lives. `quotas` are those of its ancestors, and itself,
+    that were born with one. `carries` is what guards give along to be committed with the intent
+    of this call.
     """
 
     pid: Pid | None = None
@@ -29,9 +34,28 @@ class Origin(NamedTuple):
     kind: str = ""
     fingerprint: str = ""
     attempts: int = 0
+    quotas: tuple[Pid, ...] = ()
+    carries: list[Write] | None = None
 
     def __str__(self) -> str:
         return "app" if self.pid is None else f"{self.program}[{self.pid}]"
+
+    def take(self) -> tuple[Write, ...]:
+        """What it carries, for whoever commits it; once."""
+        if not self.carries:
+            return ()
+        taken = tuple(self.carries)
+        self.carries.clear()
+        return taken
+
+
+def intended(call: Call[Any]) -> Effect | None:
+    """The effect that the journal writes down before this call; None where it writes nothing."""
+    origin, message = call.origin, call.message
+    if not (isinstance(origin, Origin) and origin.pid is not None and origin.key):
+        return None
+    declared = message.tool_effect if isinstance(message, CallTool) else message.effect
+    return None if declared == "none" else declared
 
 
 class ProcessFailed(KernelError):
@@ -113,7 +137,8 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
 
     With a `key` this is idempotent: it gives the process that was once spawned under it,
     running, parked or ended. `program` is the definition itself; on a wire it is its name.
-    A `bound` child is sent TERM when its parent ends; others go on without it.
+    A `bound` child is sent TERM when its parent ends; others go on without it. What its `quota`
+    lets it use, it and its descendants use of its parent's.
     """
 
     program: Any
@@ -127,6 +152,7 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     tenant: str = "default"
     parent: Pid | None = None
     bound: bool = False
+    quota: Quota | None = None
 
 
 class Resume(Request[ProcessStatus], topic="process.resume", effect="idempotent"):

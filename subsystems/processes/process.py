@@ -13,10 +13,10 @@ from ...kernel.secrets import keep
 from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
+from ..quota.messages import OverBudget, Quota
 from ..storage.messages import (
     AddMemory,
     AddPage,
-    AddProcess,
     CloseQuestion,
     Memory,
     Page,
@@ -28,6 +28,7 @@ from ..storage.messages import (
 )
 from ..tools.messages import CallTool, FindTools, Reconcile, Reconciled, ToolError
 from . import flow, waits
+from .budget import within_quota
 from .doubt import Recovery, Testimony
 from .messages import Kill, Origin, Signal
 from .transcript import Outcome, Transcript
@@ -126,24 +127,31 @@ class Process:
         async def work(origin: Origin) -> Outcome:
             offered = await self._offered(tools)
             new = () if prompt is None else (Page(role="user", text=prompt),)
-            rendered = await self._service.request(
-                Render(pid=self.pid, model=model, new=new, tools=offered, reserve=max_tokens or 0)
-            )
-            completion = await self._service.request(
-                Complete(
+
+            async def complete(to: str | None) -> Completion:
+                rendered = await self._service.request(
+                    Render(pid=self.pid, model=to, new=new, tools=offered, reserve=max_tokens or 0)
+                )
+                ask = Complete(
                     messages=rendered.messages,
                     tools=offered,
                     json_schema=schema_json,
                     sampling=sampling,
-                ),
-                to=model,
-                sink=self._live.sink(),
-                origin=origin,
-            )
+                )
+                sink = self._live.sink()
+                return await self._service.request(ask, to=to, sink=sink, origin=origin)
+
+            try:
+                completion = await complete(model)
+            except OverBudget as crossed:
+                if crossed.action != "degrade":
+                    raise
+                completion = await complete(crossed.instead)
             pages = (*new, Page(role="assistant", entry=origin.key))
             return completion, tuple(AddPage(page=page) for page in pages)
 
-        completion: Completion = await self._said.syscall("think", said, work, Completion)
+        bounded = within_quota(self._service, self._live, work)
+        completion: Completion = await self._said.syscall("think", said, bounded, Completion)
         if schema is None:
             return completion
         try:
@@ -216,8 +224,9 @@ class Process:
             page = Page(role="tool", text=f"error: {error}", tool_call_id=asked.id)
             return (AddPage(page=page),)
 
-        recovery = Recovery(ask, told)
-        return await self._said.syscall(f"call:{name}", given, work, failed=tell, recovery=recovery)
+        kind, recovery = f"call:{name}", Recovery(ask, told)
+        bounded = within_quota(self._service, self._live, work)
+        return await self._said.syscall(kind, given, bounded, failed=tell, recovery=recovery)
 
     async def attempt(self, tool: ToolCall, /) -> JsonValue:
         """Run a tool the model asked for; a failure or a refusal is text for it to read."""
@@ -269,10 +278,12 @@ class Process:
         process_class: ProcessClass | None = None,
         priority: int | None = None,
         bound: bool = False,
+        quota: Quota | None = None,
     ) -> "ProcessRef[T]":
         """Start a child, of this process's class, priority and tenant unless said otherwise.
 
-        It goes on when this process ends, unless it is `bound`: then it is sent TERM.
+        It goes on when this process ends, unless it is `bound`: then it is sent TERM. What its
+        `quota` lends it, it uses of this process's.
 
         Awaiting the child is a syscall: `await self.wait(child)` or `await child`.
         """
@@ -289,11 +300,12 @@ class Process:
             tenant=self.tenant,
             parent=self.pid,
             bound=bound,
+            quota=quota,
         )
 
         async def work(origin: Origin) -> Outcome:
-            record, is_new = await self._service.prepare(request)
-            return record.pid, (AddProcess(record=record),) if is_new else ()
+            record, birth = await self._service.prepare(request)
+            return record.pid, birth
 
         self._service.register(request.program)  # also when the log answers
         said = (what.definition.name, request.state_json, key)

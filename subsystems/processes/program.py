@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from ...kernel.message import R, Request
 from ...kernel.secrets import Sensitive, is_sensitive
 from ..llm.messages import Delta
+from ..quota.messages import Quota
 from ..storage.messages import Pid, ProcessClass, ProcessRecord
 from .messages import Inspect, Kill, OpenStream, ProcessFailed, ProcessStatus, Send, Signal, Wait
 from .messages import Spawn as SpawnProcess
@@ -270,6 +271,7 @@ def spawn_request(
     tenant: str = "default",
     parent: Pid | None = None,
     bound: bool = False,
+    quota: Quota | None = None,
 ) -> SpawnProcess:
     state = what if isinstance(what, Program) else what.state
     return SpawnProcess(
@@ -284,6 +286,7 @@ def spawn_request(
         tenant=tenant,
         parent=parent,
         bound=bound,
+        quota=quota,
     )
 
 
@@ -299,6 +302,7 @@ async def spawn(
     process_class: ProcessClass = "normal",
     priority: int = 50,
     tenant: str = "default",
+    quota: Quota | None = None,
 ) -> ProcessRef[T]:
     """Start a process. With a `key` it is started once: again gives the same process.
 
@@ -306,7 +310,7 @@ async def spawn(
         print(await agent)
 
     Class (interactive before normal before batch), then priority (0 first) decide who is
-    served first; tenant is who pays.
+    served first; tenant is who pays. The `quota` is for it and all its descendants.
     """
     record = await kernel.request(
         spawn_request(
@@ -318,6 +322,7 @@ async def spawn(
             process_class=process_class,
             priority=priority,
             tenant=tenant,
+            quota=quota,
         )
     )
     return ProcessRef(kernel, record.pid, what.definition.result)

@@ -13,6 +13,7 @@ from ...kernel.service import Service, handles, subscribes
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
+from ..quota.messages import Quota, of_process
 from ..storage.messages import (
     ENDED,
     AddProcess,
@@ -179,23 +180,24 @@ class Processes(
     @handles(Spawn)
     async def spawn(self, request: Spawn) -> ProcessRecord:
         async with self._keyed if request.key is not None else _FREE:
-            record, is_new = await self.prepare(request)
-            if is_new:
+            record, birth = await self.prepare(request)
+            if birth:
                 try:
-                    await self.commit(record, AddProcess(record=record))
+                    await self.commit(record, *birth)
                 except KeyTaken:  # by another kernel, a moment ago
                     record, _ = await self.prepare(request)
         return await self.resume(record.pid, record)
 
-    async def prepare(self, request: Spawn) -> tuple[ProcessRecord, bool]:
-        """The record of a process to be, or of the one that has its key, and whether it is new."""
+    async def prepare(self, request: Spawn) -> tuple[ProcessRecord, tuple[Write, ...]]:
+        """The record of a process to be, and how it is born; or of the one that has its key."""
         definition = self.register(request.program)
         if request.key is not None:
             known = await self.request(ReadProcess(key=request.key))
             if known is not None:
-                return known, False
+                return known, ()
+        pid = await self.request(NewPid())
         record = ProcessRecord(
-            pid=await self.request(NewPid()),
+            pid=pid,
             program=definition.name,
             version=definition.version,
             state_json=request.state_json,
@@ -208,9 +210,20 @@ class Processes(
             process_class=request.process_class,
             priority=request.priority,
             tenant=request.tenant,
+            quotas=await self._quotas(request, pid),
         )
-        self._newborn.add(record.pid)
-        return record, True
+        self._newborn.add(pid)
+        quota, now = request.quota or _NONE, self.bus.wall()
+        return record, (AddProcess(record=record), *quota.accounts(of_process(pid), now))
+
+    async def _quotas(self, request: Spawn, pid: Pid) -> tuple[Pid, ...]:
+        """The processes by whose quotas it is bound."""
+        inherited: tuple[Pid, ...] = ()
+        if request.parent is not None:
+            live = self.live.get(request.parent)
+            parent = live.record if live is not None else await self.read(request.parent)
+            inherited = parent.quotas
+        return inherited if request.quota is None else (*inherited, pid)
 
     def register(self, definition: Definition[Any]) -> Definition[Any]:
         known = self.programs.setdefault((definition.name, definition.version), definition)
@@ -433,6 +446,9 @@ class Processes(
     @handles(Resolve)
     async def resolve(self, request: Resolve) -> None:
         await self.signals.resolve(request)
+
+
+_NONE = Quota()
 
 
 class _Free:

@@ -143,6 +143,7 @@ class Transcript:
             key=key,
             kind=kind,
             fingerprint=mark,
+            quotas=record.quotas,
         )
 
     async def settle(self, origin: Origin, body: str, *writes: Write, failed: bool = False) -> None:

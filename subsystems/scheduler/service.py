@@ -112,10 +112,11 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
             except NotNow as later:
                 if not call.patient:
                     raise
-                wait_s = max(0.0, later.until - self.bus.time())
+                until, sooner = later.until, later.sooner or anyio.Event()
             finally:
                 self._release(lane)
-            await anyio.sleep(wait_s)  # without a slot; its place in line is kept
+            with anyio.move_on_after(until - self.bus.time()):
+                await sooner.wait()  # without a slot; its place in line is kept
 
     async def _open_lane(self, address: str) -> Lane:
         slots = self._slots.get(address)

@@ -259,6 +259,9 @@ class Record:
     key: str
     body: JsonValue
     at: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
 class Account:
     """What a quota bounds, and how it stands: `what` is counted, of all calls of a `scope`.
 
@@ -476,6 +479,9 @@ class DropRecord:
     write: Literal["dropped"] = "dropped"
     collection: str
     key: str
+
+
+@dataclass(slots=True, kw_only=True)
 class PutAccount:
     """Set an account's ceiling; what it has counted until now stays.
 
@@ -751,6 +757,8 @@ class FindRecords(Request[tuple[Record, ...]], topic="storage.find_records", eff
     prefix: str = ""
     after: str = ""
     limit: int = 100
+
+
 class Committed(Event, topic="storage.committed"):
     """Commits that somebody waited for came out: how long each took, in seconds.
 
@@ -760,13 +768,15 @@ class Committed(Event, topic="storage.committed"):
 
     seconds: tuple[float, ...]
     failed: dict[str, int]
+
+
 class ReadAccounts(Request[tuple[Account, ...]], topic="storage.read_accounts", effect="none"):
-    """All accounts, by scope."""
+    """All accounts, by scope; those of processes that have ended only if asked for."""
+
+    ended: bool = False
 
 
-class ReadSpent(
-    Request[tuple[tuple[str, Spent], ...]], topic="storage.read_spent", effect="none"
-):
+class ReadSpent(Request[tuple[tuple[str, Spent], ...]], topic="storage.read_spent", effect="none"):
     """What was used, for each agent (its number), tenant, model or day, and currency.
 
     Only from the day `since` on, "2026-11-27", where it is given.

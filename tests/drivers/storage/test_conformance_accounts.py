@@ -216,9 +216,7 @@ async def test_what_was_spent_is_summed_as_asked(
     two = Spent(currency="EUR", prompt=3, money=30, calls=2)
     free, other = Spent(prompt=3, tool_calls=1), Spent(currency="EUR", prompt=4, money=40, calls=1)
     ours, theirs = (names[0], names[1]) if by in ("tenant", "model") else (names[1], names[0])
-    assert sorted(found, key=str) == sorted(
-        [(ours, free), (ours, two), (theirs, other)], key=str
-    )
+    assert sorted(found, key=str) == sorted([(ours, free), (ours, two), (theirs, other)], key=str)
     assert [name for name, _ in found] == sorted([ours, ours, theirs], key=names.index)
     assert recent == ((ours, free), (ours, two))
 
@@ -250,3 +248,15 @@ async def test_a_ceiling_that_is_set_rings_for_all_kernels(make: Make) -> None:
             with anyio.move_on_after(0.1):
                 await heard.wait()
     assert rung == {OUTSIDE}
+
+
+async def test_accounts_of_what_has_ended_are_read_only_if_asked_for(driver: StorageDriver) -> None:
+    async with opened(driver):
+        pid = await born(driver)
+        scope = f"process:{pid}"
+        await put(driver, pid, bounded(5, scope), bounded(7, "tenant:process:1"))
+        assert set(await accounts(driver)) == {scope, "tenant:process:1"}
+        await put(driver, pid, SaveProcess(record=record(pid, state="exited")))
+        assert set(await accounts(driver)) == {"tenant:process:1"}
+        every = await driver.read(ReadAccounts(ended=True))
+        assert [account.scope for account in every] == [scope, "tenant:process:1"]
