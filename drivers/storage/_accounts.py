@@ -71,6 +71,8 @@ class Accounts:
             self._move(charge, reserved=-charge.amount)
         for charge in write.charges:
             self._move(charge, used=charge.amount)
+        if write.spent is None:
+            return
         use = (pid, write.tenant, write.model, write.day, write.spent.currency)
         self._spent[use] = _sum(self._spent.get(use), write.spent)
 

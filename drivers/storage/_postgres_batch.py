@@ -167,6 +167,8 @@ class Written:
         for one in write.charges:
             charge = (write.ticket, one.scope, one.what, None, one.amount)
             self._row("charges", self.commit.pid, *charge)
+        if write.spent is None:
+            return
         whose = (self.commit.pid, write.tenant, write.model, write.day, write.spent.currency)
         self._row("spends", *whose, *amounts(write.spent))
 

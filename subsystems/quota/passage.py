@@ -67,13 +67,14 @@ class Passage:
         spent = self.use.spent()
         used = [self.use.took(spent, need.limit.account.what) for need in self.needs]
         give_back(self.needs, used)
-        if not (self.needs or spent.calls or spent.tool_calls):
+        has_begun = spent.calls or spent.tool_calls
+        if not (self.needs or has_begun):
             return None
         return Spend(
             tenant=self.origin.tenant,
             model=self.use.model,
             day=day,
-            spent=spent,
+            spent=spent if has_begun else None,
             ticket=self.ticket,
             charges=self._charges(used),
         )

@@ -176,8 +176,9 @@ class Quotas(
 
     async def _admit(self, passage: Passage) -> None:
         """Raise NotNow or OverBudget where it does not fit, as far as is known here."""
-        if short(passage.needs) is not None:
-            if self._books.is_stale(self.bus.time()):
+        need = short(passage.needs)
+        if need is not None:
+            if _is_final(passage, need) or self._books.is_stale(self.bus.time()):
                 await self._books.learn(self)
             if short(passage.needs) is not None:
                 raise await self._refusal(passage)
@@ -228,7 +229,7 @@ class Quotas(
         if need is None:
             return NotNow(now, "a quota was short of it a moment ago")
         limit, amount = need
-        if amount > limit.left or not passage.use.waits:
+        if _is_final(passage, need):
             return await self._over(passage, need)
         bell = limit.wait(passage.call.id, amount)
         pause_s = max(AGAIN_S, len(limit.waiting) / AGAIN_RATE)
@@ -273,6 +274,11 @@ def _configured(
         if quota.wall_s is not None:
             raise ValueError(f"wall_s is for processes, and {scope!r} is none")
         yield from quota.accounts(scope, 0, configured=True)
+
+
+def _is_final(passage: Passage, need: Need) -> bool:
+    """It would not fit either when all others had given back what they hold."""
+    return need.amount > need.limit.left or not passage.use.waits
 
 
 def _earliest(limits: Sequence[Limit]) -> Limit | None:

@@ -523,7 +523,7 @@ class Reserve:
 
 @dataclass(slots=True, kw_only=True)
 class Spend:
-    """After a call: what it has used; `ticket` is its reservation's.
+    """After a call: what it has used, None if nothing; `ticket` is its reservation's.
 
     The `charges` name all accounts that it was reserved of. An account may be overdrawn by it.
     `day` is a date in UTC, "2026-11-27".
@@ -533,7 +533,7 @@ class Spend:
     tenant: str
     model: str
     day: str
-    spent: Spent
+    spent: Spent | None
     ticket: int = 0
     charges: tuple[Charge, ...] = ()
 
