@@ -176,6 +176,8 @@ def reason(status: ProcessStatus) -> str | None:
 
 def _help(record: ProcessRecord) -> str:
     match record.error_kind:
+        case "OverBudget":
+            return f"raise its quota (`aosk quota set`) and `aosk cont {record.pid}`"
         case "OutcomeUnknown":
             return f"say what became of it: `aosk resolve {record.pid} KEY`"
         case "ProgramDiverged":

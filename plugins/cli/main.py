@@ -14,6 +14,7 @@ from . import output
 from .exits import EPILOG, ExitCode, Stop, as_stop
 from .options import ConfigFile, Debug, Json, JsonLines
 from .process_doors import database_commands, process_commands
+from .spending_doors import quota_commands, spending_commands
 
 app = typer.Typer(
     name="aosk",
@@ -31,6 +32,8 @@ app.add_typer(model_commands, name="models")
 app.add_typer(config_commands, name="config")
 app.add_typer(database_commands, name="db")
 app.add_typer(process_commands)
+app.add_typer(spending_commands)
+app.add_typer(quota_commands, name="quota")
 
 
 @app.command()
