@@ -23,8 +23,13 @@ def find(path: Path | None) -> Path | None:
 
 
 def addresses(config: Config) -> list[str]:
-    """The configured models."""
-    return [a for a, keys in config.services.items() if _service(a, keys) == "llm"]
+    """Whom a model can be asked at: the configured models, and the aliases of some of them."""
+    return [a for a, keys in config.services.items() if _service(a, keys) in ("llm", "alias")]
+
+
+def models(config: Config) -> list[str]:
+    """The configured models, each of which has a driver."""
+    return [a for a in addresses(config) if _service(a, config.services[a]) == "llm"]
 
 
 def with_model(config: Config, model: str | None) -> Config:

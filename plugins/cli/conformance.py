@@ -18,7 +18,7 @@ from ...kernel.config import Config, build, load
 from ...subsystems.llm.conformance import CHECKS, Check, Subject, Verdict, examine
 from ...subsystems.llm.driver import LLM, ModelCard
 from . import output
-from .choice import DEFAULT, addresses, find
+from .choice import DEFAULT, find, models
 from .exits import ExitCode, Stop
 
 SMALL_WINDOW = 512
@@ -62,7 +62,7 @@ def check(
 
 
 def _place(config: Config, address: str | None) -> str:
-    known = addresses(config)
+    known = models(config)
     route = config.routes.get("llm.complete")
     wanted = address or (route.default if route else None) or DEFAULT
     for place in (wanted, f"llm.{wanted}"):

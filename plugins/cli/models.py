@@ -110,8 +110,8 @@ def _configured(config: Config, address: str) -> dict[str, Any]:
     route = config.routes.get("llm.complete")
     return {
         "address": address,
-        "driver": table.get("driver", ""),
-        "model": table.get("model"),
+        "driver": table.get("driver", "alias" if "models" in table else ""),
+        "model": ", ".join(table.get("models", ())) or table.get("model"),
         "default": route is not None and route.default == address,
     }
 

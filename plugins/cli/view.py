@@ -58,13 +58,18 @@ class Streamed:
     """The text on stdout; at its end a newline, and what was not streamed."""
 
     def __init__(self) -> None:
-        self._call, self._said = "", ""
+        self._call, self._attempt, self._said = "", 0, ""
 
     def said(self, delta: Delta) -> None:
         if self._said and (delta.call != self._call or delta.offset == 0):  # another turn or try
             print(flush=True)
+            if delta.call == self._call and delta.attempt > self._attempt:
+                output.tell(
+                    "The reply was cut and is made again; what stands above is not part of it."
+                )
             self._said = ""
-        self._call, self._said = delta.call, self._said + delta.text
+        self._call, self._attempt = delta.call, delta.attempt
+        self._said += delta.text
         print(delta.text, end="", flush=True)
 
     def done(self, answer: str) -> None:

@@ -94,6 +94,6 @@ def _common(models: tuple[str, ...], cards: list[ModelCard]) -> ModelCard:
         max_output=None if None in outputs else min(filter(None, outputs)),
         slots=sum(card.slots for card in cards),
         can=Capabilities(**flags, counting=counting),
-        note=f"An alias of {', '.join(models)}.",
+        note=" ".join(dict.fromkeys(card.note for card in cards if card.note)),
         members=models,
     )

@@ -234,7 +234,8 @@ class ProcessRef(Generic[T]):
     async def stream(self) -> AsyncIterator[Delta]:
         """Every piece of text its model calls produce from now on, until it ends.
 
-        It holds the process back when you are slow; `break` lets it go.
+        It holds the process back when you are slow; `break` lets it go. A reply that is cut and
+        made again begins anew, at offset 0 of the next `attempt`.
         """
         async for delta in await self._kernel.request(OpenStream(pid=self.pid)):
             yield delta

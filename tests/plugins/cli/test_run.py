@@ -75,6 +75,43 @@ def test_a_chinese_task_tells_what_the_model_is_and_what_else_there_is(aosk: Aos
     assert "--model llm.other" in told
 
 
+ALIAS = """
+[services."llm.smart"]
+use = "alias"
+models = ["llm.other", "llm.default"]
+"""
+
+
+@pytest.mark.parametrize("name", ["llm.smart", "smart"])
+def test_an_alias_is_named_like_a_model(aosk: Aosk, workspace: Path, name: str) -> None:
+    (workspace / "aosk.toml").write_text(CONFIG + ALIAS, "utf-8")
+    *_, result = aosk("run", TASK, "--model", name, "--json").lines
+    assert result["answer"] == "I am the other."
+    configured = aosk("models", "list", "--json").document["configured"]
+    assert ("llm.smart", "alias", "llm.other, llm.default") in [
+        (c["address"], c["driver"], c["model"]) for c in configured
+    ]
+
+
+CUT = """
+[services."llm.default"]
+driver = "moody:CutOnce"
+script = ["one two three"]
+
+[services.retry]
+first_s = 0.001
+"""
+
+
+def test_a_reply_that_was_cut_is_told_apart_from_the_one_that_follows(
+    aosk: Aosk, workspace: Path
+) -> None:
+    (workspace / "aosk.toml").write_text(CUT, "utf-8")
+    told = aosk("run", "count")
+    assert told.out == "one two \none two three\n"
+    assert "The reply was cut and is made again" in told.err
+
+
 @pytest.mark.parametrize("name", ["llm.other", "other"])
 @pytest.mark.usefixtures("workspace")
 def test_a_configured_model_is_named_by_its_address(aosk: Aosk, name: str) -> None:
