@@ -1,4 +1,4 @@
-"""Failover: a call to an alias is answered by one of its models, and by the next where that fails."""
+"""Failover: one of an alias's models answers a call, and where it fails, the next."""
 
 from typing import Any, NamedTuple
 

@@ -388,21 +388,32 @@ async def test_attempts_made_before_a_crash_count() -> None:
         (entry,) = (await log_of(kernel, agent.pid)).values()
     assert asked == ["first", "second", "second"]
     assert entry.attempts == 3
+    assert "attempts made: 3" in entry.body
 
 
+ALIAS = {
+    "llm.cut": {"driver": "moody:CutOnce", "script": ["never said"]},
+    "llm.smart": {"use": "alias", "models": ["llm.cut", "llm.default"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "tables"),
+    [(None, {"llm.default": {"driver": "moody:CutOnce"}}), ("llm.smart", ALIAS)],
+    ids=["retried", "by_another_model"],
+)
 async def test_who_reads_a_reply_that_was_cut_is_told_that_it_begins_again(
-    system: System,
+    system: System, model: str | None, tables: dict[str, Any]
 ) -> None:
     """Nothing is said twice within one attempt, and the last attempt is the whole reply."""
 
     @program
     async def chatter(self: Process) -> str:
         await self.receive()
-        return (await self.think("count")).text
+        return (await self.think("count", model=model)).text
 
     pieces: list[Delta] = []
-    cut = {"driver": "moody:CutOnce"}
-    async with system(["one two three"], **{"llm.default": cut, "retry": FAST}) as kernel:
+    async with system(["one two three"], **tables, retry=FAST) as kernel:
         agent = await spawn(kernel, chatter())
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
@@ -420,6 +431,7 @@ async def test_who_reads_a_reply_that_was_cut_is_told_that_it_begins_again(
         *((1, 0, "one "), (1, 4, "two ")),
         *((2, 0, "one "), (2, 4, "two "), (2, 8, "three")),
     ]
+    assert len({piece.call for piece in pieces}) == 1
 
 
 # Swaps

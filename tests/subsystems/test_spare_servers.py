@@ -91,8 +91,8 @@ async def killed_and_restarted(first: Mortal, second: Mortal, times: int, calls:
                     print(f"\nkill {number}: {await killed_once(first, load, calls)}")
                 load.done = True
             listening.cancel_scope.cancel()
-    print(f"{len(load.answers)} calls answered, {len(load.lost)} lost")
-    assert load.lost == []
+            print(f"{len(load.answers)} calls answered, {len(load.lost)} lost")
+            assert load.lost == []
 
 
 async def killed_once(first: Mortal, load: Load, calls: int) -> str:

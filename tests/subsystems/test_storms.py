@@ -17,7 +17,7 @@ from aoskernel.subsystems.cache.service import Cache
 from aoskernel.subsystems.failover.alias import Alias
 from aoskernel.subsystems.failover.service import Failover
 from aoskernel.subsystems.llm.driver import CutReply, ModelUnavailable, RateLimited
-from aoskernel.subsystems.llm.messages import Completion
+from aoskernel.subsystems.llm.messages import Completion, Sampling
 from aoskernel.subsystems.processes.messages import Origin
 from aoskernel.subsystems.retry.service import Retry
 from aoskernel.subsystems.scheduler.service import Scheduler
@@ -108,7 +108,7 @@ class Storm:
     async def _call(self, kernel: Kernel, number: int, at: float) -> None:
         await anyio.sleep(at)
         origin: Any = Origin(pid=number % 5, program="p")  # type: ignore[arg-type]
-        ask = asking(str(number))
+        ask = asking(str(number), sampling=Sampling(temperature=0))
         reply: Completion = await kernel.bus.request(ask, to="llm.smart", origin=origin)
         self.replies.append(reply.text)
 
