@@ -147,6 +147,7 @@ class Written:
 
     def _drop(self, write: d.DropRecord) -> None:
         self._row("records", self.commit.pid, write.collection, write.key, b"", 0.0)
+
     def _limit(self, write: d.PutAccount) -> None:
         bound = (write.scope, write.what, write.ceiling, write.action, write.instead)
         self._row("accounts", self.commit.pid, *bound, write.configured)

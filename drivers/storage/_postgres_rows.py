@@ -183,6 +183,8 @@ def _memory(row: Any) -> d.Memory:
 def _kept(row: Any) -> d.Record:
     body = json.loads(decoded(row["body"]))
     return d.Record(collection=row["collection"], key=row["key"], body=body, at=row["at"])
+
+
 def _spent(row: Any) -> tuple[str, d.Spent]:
     whose, *used = row
     return whose, d.Spent(**dict(zip(SPENT, used, strict=True)))

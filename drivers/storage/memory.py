@@ -249,6 +249,7 @@ class MemoryStorage:
 
     def _drop(self, pid: d.Pid, process: _Process, write: d.DropRecord) -> None:
         self._records.drop(write)
+
     async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
         gone = self._find_expired(order)
         for one in gone:
@@ -261,6 +262,7 @@ class MemoryStorage:
             elif one.key is not None:
                 del self._keys[one.key]
         return gone
+
     def _limit(self, pid: d.Pid, process: _Process, write: d.PutAccount) -> set[d.Pid]:
         self._accounts.put(write)
         return {d.Pid(0)}
@@ -343,6 +345,7 @@ class MemoryStorage:
     def _find_expired(self, query: d.FindExpired | d.ForgetExpired) -> tuple[d.Expired, ...]:
         kept = ((_record(p.record), p.since) for p in self._processes.values() if p.record)
         return tuple(expired(kept, query.expiry, time.time(), query.limit))
+
     def _find_lineage(self, query: d.FindLineage) -> d.Lineage | None:
         own = root = self._of(query.pid)
         if not own.record:

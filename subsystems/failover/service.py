@@ -15,6 +15,8 @@ from .way import Way
 
 UNTOLD_S = 10.0
 """When a model is taken to work again that did not say when: about what `retry` would wait."""
+WORTH_S = 2.0
+"""So much longer the first is waited for, which has the caller's cache, or is the preferred one."""
 TOO_LONG = "PromptTooLong"
 """The error that only a model with a larger window can mend."""
 ELSEWHERE = frozenset({TOO_LONG, "OutOfFunds"})
@@ -113,7 +115,7 @@ class Failover(Service, name="failover", needs_at_start=[Describe]):
             except KernelError as error:
                 if not self._moves(error):
                     raise
-                way.fail(error, self._free_at(error))
+                way.fail(error, self._free_at(error) - WORTH_S * (model == models[0]))
         return ()
 
     def _moves(self, error: KernelError) -> bool:

@@ -167,6 +167,17 @@ def test_when_all_are_shut_the_one_that_opens_first_is_waited_for() -> None:
     assert pair.doorman.refused == [(0, "llm.a"), (0, "llm.b"), (0, "llm.b")]
 
 
+def test_the_home_of_a_process_is_waited_for_a_little_longer_than_another_model() -> None:
+    pair = Pair()
+
+    @pair.run
+    async def _(kernel: Kernel) -> None:
+        assert await _ask(kernel, pid=1) == "a"
+        pair.doorman.until = {"llm.a": 31.0, "llm.b": 30.0}
+        assert await _ask(kernel, pid=1) == "a"
+        assert kernel.bus.time() == 31
+
+
 def test_a_model_that_is_shut_for_an_hour_is_not_preferred_to_one_that_may_be_back() -> None:
     pair = Pair()
     pair.doorman.until["llm.a"] = 3600

@@ -74,10 +74,11 @@ def test_check_shows_the_guards_in_order(aosk: Aosk) -> None:
         "failover",
         "retry",
         "scheduler",
+        "quota",
         "journal",
     ]
     assert (
-        "policy -> failover -> retry -> scheduler -> journal -> llm.default"
+        "policy -> failover -> retry -> scheduler -> quota -> journal -> llm.default"
         in aosk("config", "check").out
     )
 
