@@ -179,6 +179,26 @@ async def test_a_guard_may_readdress_the_call() -> None:
         assert await kernel.request(Ask(text="hi"), to="first") == "spare: hi"
 
 
+async def test_a_call_is_patient_until_a_guard_above_says_otherwise() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Elsewhere(Service, name="elsewhere"):
+        async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
+            assert call.patient
+            call.patient = False
+            return await proceed(call)
+
+    class Look(Service, name="look"):
+        async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
+            seen.append((call.patient, call.twin().patient))
+            return await proceed(call)
+
+    guards = Elsewhere(), Look()
+    async with Kernel(Answers(), *guards, routes={"model.ask": ["elsewhere", "look"]}) as kernel:
+        assert await kernel.request(Ask(text="hi")) == "answers: hi"
+    assert seen == [(False, False)]
+
+
 async def test_the_meter_of_a_cut_call_keeps_what_was_used() -> None:
     class Counter(Service, name="counter"):
         used = 0.0
