@@ -88,7 +88,7 @@ class Program(BaseModel, Generic[T]):
             return self.next(left=self.left - 1) if self.left else Exit("lift-off")
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
     definition: ClassVar[Definition[Any]]
 
     @classmethod
@@ -128,7 +128,8 @@ class FunctionProgram(Definition[T], Generic[P, T]):
         self, function: Callable[Concatenate[Process, P], Awaitable[T]], name: str, version: str
     ) -> None:
         parameters = _parameters(function, name)
-        arguments = create_model(name, __config__=ConfigDict(extra="forbid"), **parameters)
+        as_it_was = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+        arguments = create_model(name, __config__=as_it_was, **parameters)
         self.function = function
         self.signature = inspect.signature(function)
         self.__doc__ = function.__doc__

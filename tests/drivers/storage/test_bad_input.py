@@ -15,11 +15,14 @@ import anyio
 import asyncpg
 import pytest
 from postgres import Server, carried, opened, postgres, roomy
+from pydantic import SecretStr
 from stored import born, put, record
+from system import System
 
-from aoskernel import Kernel
+from aoskernel import Kernel, Process, program, spawn
 from aoskernel.drivers.storage.memory import MemoryStorage
 from aoskernel.drivers.storage.postgres import Postgres
+from aoskernel.subsystems.processes.messages import Send
 from aoskernel.subsystems.storage.driver import (
     AddMemory,
     AddPage,
@@ -306,6 +309,34 @@ async def test_a_server_that_a_full_disk_has_ended_goes_on_with_all_that_was_com
             pages = [page.text for page in await driver.read(ReadPages(pid=pid))]
             assert pages[: len(written)] == written
             assert pages[-1] == "hello"
+
+
+@program
+async def write_down(self: Process, pages: int) -> int:
+    for number in range(pages):
+        await self.note(random.Random(number).randbytes(50_000).hex())
+        await self.remember(f"page {number}")
+    return pages
+
+
+async def test_a_process_waits_for_a_full_disk_and_goes_on_where_it_was(system: System) -> None:
+    with roomy() as other, small_disk(80) as disk:
+        with server_on(disk, f"--waldir={other / 'wal'}") as server, anyio.fail_after(60):
+            dsn = SecretStr(server.dsn("postgres"))
+            storage = {"driver": "postgres", "dsn": dsn, "patience_s": 0.5}
+            async with system(storage=storage) as kernel:
+                ballast = fill(disk, 6)
+                agent = await spawn(kernel, write_down(pages=100))
+                with pytest.raises(StorageUnavailable, match=r"nothing was written|no room"):
+                    while True:
+                        await kernel.request(Send(to=agent.pid, body="is there room?"))
+                        await anyio.sleep(0.05)
+                found = await kernel.request(ReadPages(pid=agent.pid))
+                assert 0 < len(found) < 100
+                ballast.unlink()
+                assert await agent == 100
+                texts = [page.text for page in await kernel.request(ReadPages(pid=agent.pid))]
+                assert texts == [random.Random(n).randbytes(50_000).hex() for n in range(100)]
 
 
 # What is written

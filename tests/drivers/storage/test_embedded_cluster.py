@@ -411,6 +411,21 @@ async def test_what_was_committed_survives_a_kill(kept: Path, victims: str) -> N
             assert await ask(cluster, f"select count(*) from {table}") == 1000
 
 
+async def test_when_both_applications_are_killed_the_server_goes_and_what_was_committed_stays(
+    kept: Path,
+) -> None:
+    async with application(kept) as one, application(kept) as other:
+        assert (await told(one)).startswith("attached")
+        assert (await told(other)).startswith("attached")
+        async with attached(kept) as cluster:
+            await ask(cluster, "create table two as select generate_series(1, 1000)")
+        one.kill()
+        other.kill()
+        await until_gone(kept, GONE_S)
+    async with attached(kept) as cluster:
+        assert await ask(cluster, "select count(*) from two") == 1000
+
+
 @pytest.mark.parametrize("kind", ["another process", "a zombie"])
 async def test_a_stale_pid_file_does_not_pass_for_a_server(kept: Path, kind: str) -> None:
     async with attached(kept):
