@@ -1,7 +1,6 @@
 """`aosk db forget`: which ended processes are over, and their deletion."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -79,13 +78,12 @@ def _tell(found: list[Expired], what: str, *, as_json: bool, done: bool) -> None
         output.tell(f"The first {MOST}; there are more.")
 
 
-def _rows(found: Iterable[Expired]) -> Iterable[tuple[str, ...]]:
+def _rows(found: Iterable[Expired]) -> Iterator[tuple[str, ...]]:
     """One for each kind, with the end of the first."""
-    kinds, keyed, since = Counter[tuple[str, ...]](), Counter[tuple[str, ...]](), {}
+    kinds = dict[tuple[str, str, str], list[Expired]]()
     for one in found:
-        kind = (one.program, one.state, one.tenant)
-        kinds[kind] += 1
-        keyed[kind] += not one.whole
-        since[kind] = min(since.get(kind, one.ended_at), one.ended_at)
-    for kind, number in kinds.items():
-        yield (*kind, str(number), str(keyed[kind] or ""), clock(since[kind]))
+        kinds.setdefault((one.program, one.state, one.tenant), []).append(one)
+    for kind, some in kinds.items():
+        keyed = sum(not one.whole for one in some)
+        first = min(one.ended_at for one in some)
+        yield (*kind, str(len(some)), str(keyed or ""), clock(first))

@@ -11,9 +11,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import output
+from .database_doors import database_commands
 from .exits import EPILOG, ExitCode, Stop, as_stop
 from .options import ConfigFile, Debug, Json, JsonLines
-from .process_doors import database_commands, process_commands
+from .process_doors import process_commands
 from .spending_doors import quota_commands, spending_commands
 
 app = typer.Typer(

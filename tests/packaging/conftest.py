@@ -1,9 +1,11 @@
 """Distributions built once, and empty environments to install them into."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,20 +44,23 @@ def run(
 
 @dataclass
 class Environment:
-    """An empty virtual environment, and an empty directory to work in."""
+    """An empty virtual environment, an empty directory to work in, and where data may lie."""
 
     folder: Path
     home: Path
+    data: Path
 
     def install(self, *what: str | Path) -> None:
         self.python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what)
 
     def python(self, *arguments: str | Path, **environment: str) -> str:
-        return run([self.folder / "bin" / "python", *arguments], self.home, environment)
+        command = [self.folder / "bin" / "python", *arguments]
+        return run(command, self.home, {"AOSKERNEL_DATA": str(self.data), **environment})
 
     def aosk(self, *arguments: str, fails: bool = False, **environment: str) -> str:
         command = [self.folder / "bin" / "aosk", *arguments]
-        return run(command, self.home, environment, fails=fails)
+        at = {"AOSKERNEL_DATA": str(self.data), **environment}
+        return run(command, self.home, at, fails=fails)
 
 
 Dist = Callable[[Path], tuple[Path, Path]]
@@ -80,7 +85,10 @@ def distribution(build: Dist) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Environment:
+def environment(tmp_path: Path) -> Iterator[Environment]:
     run([sys.executable, "-m", "venv", tmp_path / "venv"], tmp_path)
     (tmp_path / "home").mkdir()
-    return Environment(tmp_path / "venv", tmp_path / "home")
+    data = Path(tempfile.mkdtemp(prefix="aosk-installed-", dir="/tmp"))
+    data.chmod(0o711)  # a server that root starts is another user, and must pass
+    yield Environment(tmp_path / "venv", tmp_path / "home", data / "data")
+    shutil.rmtree(data, ignore_errors=True)  # the server may still be writing its last

@@ -1,5 +1,6 @@
 """From an empty environment, outside the checkout: each step that the README shows."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ def test_a_first_hour(distribution: tuple[Path, Path], environment: Any) -> None
     question = "What does notes.txt say about Friday?"
     told = environment.aosk("run", question, "--file", "notes.txt", "--json", **cache)
     assert "friday" in told.lower()
+
+    (kept,) = json.loads(environment.aosk("ps", "--all", "--json"))["processes"]
+    assert kept["state"] == "exited"
 
     for file in (CONTRACT / "first.py", HELLO / "aosk.toml", HELLO / "notes.txt"):
         shutil.copy(file, environment.home)

