@@ -164,9 +164,9 @@ async def test_a_kernel_that_runs_outlives_a_migration_beside_it(
         pid = await born(driver)
         assert await driver.read(ReadProcess(pid=pid)) is not None
         wider = Migration(
-            2, "wider", "alter table process add column colour text; alter table page add x int;"
+            9999, "wider", "alter table process add column colour text; alter table page add x int;"
         )
-        await migrate(connection, SCHEMA, [known()[0], wider])
+        await migrate(connection, SCHEMA, [*known(), wider])
         assert await driver.read(ReadProcess(pid=pid)) is not None
         await born(driver)
 
