@@ -85,6 +85,16 @@ class Accounts:
                 amount = charge.amount
                 self._move(charge, used=amount, reserved=-amount, lost=amount)
 
+    def holders(self) -> set[d.Pid]:
+        """Of whom something is reserved still."""
+        return {pid for pid, _ in self._reserved.values()}
+
+    def close(self, pid: d.Pid) -> None:
+        """The accounts of a process that is gone; what it has spent stays."""
+        for name in [name for name in self._accounts if name[0] == f"process:{pid}"]:
+            del self._accounts[name]
+            self._configured.pop(name, None)
+
     def _move(self, charge: d.Charge, *, used: int = 0, reserved: int = 0, lost: int = 0) -> None:
         account = self._accounts.get((charge.scope, charge.what))
         if account is not None:

@@ -8,10 +8,12 @@ Kept = tuple[d.ProcessRecord, float]
 """A process, and since when it has been in its state."""
 
 
-def expired(kept: Iterable[Kept], expiry: d.Expiry, now: float, limit: int) -> list[d.Expired]:
-    """Those of them, the longest ended first."""
+def expired(
+    kept: Iterable[Kept], expiry: d.Expiry, now: float, limit: int, held: set[d.Pid]
+) -> list[d.Expired]:
+    """Those of them, the longest ended first; not those of whom something is `held` still."""
     kept = list(kept)
-    needed = _needed([record for record, _ in kept])
+    needed = _needed([record for record, _ in kept]) | held
     over = [one for one in kept if one[0].pid not in needed and _is_over(one, expiry, now)]
     over.sort(key=lambda one: one[1])
     return [_told(one, expiry, now) for one in over[:limit]]

@@ -254,6 +254,7 @@ class MemoryStorage:
         gone = self._find_expired(order)
         for one in gone:
             self._calls.forget(one.pid)
+            self._accounts.close(one.pid)
             process = self._processes.pop(one.pid)
             if not one.whole:
                 record = replace(_record(process.record), bare=True, state_json="null")
@@ -343,8 +344,10 @@ class MemoryStorage:
         )
 
     def _find_expired(self, query: d.FindExpired | d.ForgetExpired) -> tuple[d.Expired, ...]:
+        held = self._accounts.holders()
         kept = ((_record(p.record), p.since) for p in self._processes.values() if p.record)
         return tuple(expired(kept, query.expiry, time.time(), query.limit))
+        return tuple(expired(kept, query.expiry, time.time(), query.limit, held))
 
     def _find_lineage(self, query: d.FindLineage) -> d.Lineage | None:
         own = root = self._of(query.pid)

@@ -695,9 +695,10 @@ class FindExpired(Request[tuple[Expired, ...]], topic="storage.find_expired", ef
 class ForgetExpired(
     Request[tuple[Expired, ...]], topic="storage.forget_expired", effect="idempotent"
 ):
-    """Delete what is kept of them: log, pages, letters, signals, questions, record.
+    """Delete what is kept of them: log, pages, letters, signals, questions, accounts, record.
 
-    What they remembered stays. The reply are those that are gone, at most `limit`; fewer when
+    What they remembered and what they have spent stays. One with a reservation that nobody has
+    settled waits for that. The reply are those that are gone, at most `limit`; fewer when
     there are no more. Raises StorageRefused where the driver deletes nothing.
     """
 

@@ -12,6 +12,10 @@ where namespace = $1
     and state = any ($3::text[])
     and ($4::text is null or tenant = $4)
     and tenant <> all ($5::text[])
+    and not exists (  -- a claim settles that first
+        select from reservation
+        where reservation.pid = process.pid and reservation.namespace = $1
+    )
     and not is_needed(pid, parent)
 order by since
 limit $7

@@ -16,6 +16,10 @@ chosen as materialized (
         and state = any ($3::text[])
         and ($4::text is null or tenant = $4)
         and tenant <> all ($5::text[])
+        and not exists (  -- a claim settles that first
+            select from reservation
+            where reservation.pid = process.pid and reservation.namespace = $1
+        )
         and not is_needed(pid, parent)
     order by since
     limit $7
@@ -27,6 +31,10 @@ pages as (delete from page where pid = any (array(select pid from chosen))),
 letters as (delete from letter where pid = any (array(select pid from chosen))),
 commands as (delete from command where pid = any (array(select pid from chosen))),
 questions as (delete from question where pid = any (array(select pid from chosen))),
+accounts as (
+    delete from account
+    where namespace = $1 and scope = any (array(select 'process:' || pid from chosen))
+),
 leases as (delete from lease where pid = any (array(select pid from chosen where whole))),
 processes as (delete from process where pid = any (array(select pid from chosen where whole))),
 kept as (

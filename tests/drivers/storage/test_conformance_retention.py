@@ -18,6 +18,8 @@ from aoskernel.subsystems.storage.driver import (
     AddMemory,
     AddPage,
     AddProcess,
+    Charge,
+    ClaimProcesses,
     Expired,
     Expiry,
     FindExpired,
@@ -32,15 +34,21 @@ from aoskernel.subsystems.storage.driver import (
     Pid,
     PostCommand,
     PostLetter,
+    PutAccount,
     PutQuestion,
+    ReadAccounts,
     ReadCommands,
     ReadLetters,
     ReadLog,
     ReadPages,
     ReadProcess,
     ReadQuestions,
+    ReadSpent,
+    Reserve,
     SaveProcess,
     Settle,
+    Spend,
+    Spent,
     State,
     StorageDriver,
 )
@@ -244,6 +252,31 @@ async def test_commits_go_on_beside_it(make: Make) -> None:
                 pass
         pages = await driver.read(ReadPages(pid=pid))
         assert [page.text for page in pages] == [str(n) for n in range(20)]
+
+
+async def test_what_was_reserved_is_settled_first_and_what_was_spent_stays(
+    driver: StorageDriver,
+) -> None:
+    async with opened(driver):
+        pid = await process(driver, "running")
+        own = f"process:{pid}"
+        given: dict[str, Any] = {"what": "tokens", "ceiling": 100}
+        charges = tuple(Charge(scope=s, what="tokens", amount=7) for s in ("all", own))
+        spent = Spent(currency="EUR", prompt=3, money=1, calls=1)
+        first = {"tenant": "t", "model": "m", "day": "2026-11-27", "charges": charges}
+        await put(driver, Pid(0), PutAccount(scope="all", **given), PutAccount(scope=own, **given))
+        await put(driver, pid, Reserve(ticket=1, charges=charges))
+        await put(driver, pid, Spend(ticket=1, spent=spent, **first))
+        await put(driver, pid, Reserve(ticket=2, charges=charges))
+        await end(driver, pid)
+
+        assert await forget(driver) == []
+        await driver.claim(ClaimProcesses())
+        assert await forget(driver) == [pid]
+
+        (account,) = await driver.read(ReadAccounts(ended=True))
+        assert (account.scope, account.used, account.reserved) == ("all", 14, 0)
+        assert await driver.read(ReadSpent(by="agent")) == ((str(pid), spent),)
 
 
 # Any family
