@@ -6,11 +6,13 @@ each turn, by fifty tasks that share ten connections.
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from aoskernel import Kernel, Process, program, spawn
+from aoskernel.plugins.cli.daemon import ALLOCATED
 
 from .case import Effort, Figures, Goal, case
 from .composition import default_kernel, script
@@ -144,6 +146,13 @@ async def fifty_agents(effort: Effort) -> Figures:
             "commits_per_turn": counting.count / (AGENTS * turns * blocks),
             "commits_per_statement": counting.count / statements,
         }
+
+
+@case("durable_agents", "fifty in a daemon", goals=[Goal("turn_x", value=0.5)])
+async def fifty_in_a_daemon(effort: Effort) -> Figures:
+    """Garbage is looked for as rarely as in `aosk up`."""
+    gc.set_threshold(ALLOCATED)
+    return await fifty_agents(effort)
 
 
 async def _with_rows(connection: Any) -> None:

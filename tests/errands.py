@@ -1,5 +1,6 @@
 """Programs that tests leave to a daemon, in an operating-system process of its own."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Self
@@ -104,3 +105,9 @@ def order_item(file: str) -> str:
 async def hang() -> None:
     """Never comes to an end."""
     await anyio.sleep_forever()
+
+
+@program
+async def patience(self: Process) -> int:
+    """New objects that come before this interpreter looks for circles."""
+    return gc.get_threshold()[0]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from daemons import Daemon, configure, dies, leave, lines, run, up
-from errands import Count, brief, choose, listen, order, wait_for_nothing
+from errands import Count, brief, choose, listen, order, patience, wait_for_nothing
 
+from aoskernel.plugins.cli.daemon import ALLOCATED
 from aoskernel.plugins.cli.exits import ExitCode
 from aoskernel.subsystems.storage.messages import Pid
 
@@ -86,6 +87,13 @@ def test_what_one_of_two_daemons_leaves_the_other_goes_on_with(
 
 
 @pytest.mark.slow
+def test_it_looks_for_garbage_rarely(aosk: Aosk, durable: Durable) -> None:
+    config = durable()
+    (pid,) = leave(config, patience())
+    with up(config):
+        assert aosk("wait", str(pid), "--json").document["result"] == ALLOCATED
+
+
 def test_an_answer_of_before_is_there_when_it_starts(aosk: Aosk, durable: Durable) -> None:
     config = durable()
     (pid,) = run(config, choose())
