@@ -136,12 +136,12 @@ class MemoryStorage:
 
     def _claim(self, pid: d.Pid, claim: d.ClaimProcesses) -> d.ProcessRecord | None:
         process = self._of(pid)
-        if process.owned or not process.record:
+        row = process.record
+        if process.owned or not row or row[_STATE] not in claim.states:
             return None
-        record = _record(process.record)
-        is_ours = claim.programs is None or (record.program, record.version) in claim.programs
-        if record.state not in claim.states or not is_ours:
+        if claim.programs is not None and row[_PROGRAM] not in claim.programs:
             return None
+        record = _record(row)
         if claim.due_by is not None and not self._is_due(record, claim.due_by):
             return None
         process.epoch, process.owned = process.epoch + 1, True

@@ -82,7 +82,9 @@ def at_most(message: ChatMessage) -> int:
     size = bound(message.text)
     if message.reasoning:
         size += bound(message.reasoning)
-    return size + sum(bound(call.model_dump_json()) for call in message.tool_calls)
+    for call in message.tool_calls:
+        size += bound(call.model_dump_json())
+    return size
 
 
 def bound(part: str) -> int:
