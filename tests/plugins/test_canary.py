@@ -2,23 +2,29 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import anyio
+import asyncpg
 import httpx
 import pytest
 from collector import collecting
-from one_storage import OneStorage
+from one_storage import OneStorage, until
 from pydantic import SecretStr
 
 from aoskernel import Kernel, Process, ProcessFailed, Sensitive, attach, program, spawn, tool
 from aoskernel.drivers.llm.scripted import call
+from aoskernel.drivers.storage._embedded_cluster import Cluster
+from aoskernel.drivers.storage.embedded import Embedded, _address
 from aoskernel.plugins.cli.lines import Json, Text
 from aoskernel.plugins.metrics.service import Metrics
 from aoskernel.subsystems.llm.driver import ModelUnavailable
-from aoskernel.subsystems.processes.messages import Send
+from aoskernel.subsystems.processes.messages import Inspect, Send
 from aoskernel.subsystems.processes.syscall import fingerprint
+from aoskernel.subsystems.storage.messages import Pid
 from aoskernel.subsystems.tools.messages import FindTools, ToolFailed
 
 CONFIGURED, TOKEN, GIVEN, MARKED, NESTED = (f"canary-{n}-of-a-mine" for n in range(5))
@@ -90,13 +96,46 @@ def log_files(tmp_path: Path) -> Any:
     root.handlers, root.level = before
 
 
-async def test_no_canary_sings(log_files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+TABLES = """
+select quote_ident(schemaname) || '.' || quote_ident(tablename) from pg_tables
+where schemaname not in ('pg_catalog', 'information_schema')
+"""
+
+
+async def dump(folder: Path) -> str:
+    """Every row of every table, with its bytes as text."""
+    cluster = await Cluster.attach(folder, settings={"fsync": "off"})
+    connection = await asyncpg.connect(**_address(cluster))
+    try:
+        tables = [name for (name,) in await connection.fetch(TABLES)]
+        rows = [row for name in tables for row in await connection.fetch(f"table {name}")]
+    finally:
+        await connection.close()
+        await cluster.detach()
+    return "\n".join(_text(value) for row in rows for value in row.values())
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "embedded"])
+async def test_no_canary_sings(
+    log_files: Any, monkeypatch: pytest.MonkeyPatch, server_folder: Path, *, on_disk: bool
+) -> None:
+    OUTSIDE.clear()
     monkeypatch.setenv("CANARY_KEY", CONFIGURED)
     monkeypatch.setenv("CANARY_TOKEN", TOKEN)
-    storage, pages = OneStorage(), []
+    namespace = uuid4().hex
+    settings = {"fsync": "off"}
+    make = partial(
+        Embedded, folder=str(server_folder), namespace=namespace, settings=settings, lease_s=1.0
+    )
+    storage, pages = OneStorage(make if on_disk else None), []
     with collecting() as collector, anyio.fail_after(30):
         async with kernel(storage, collector.address) as first:
             agent = await spawn(first, visitor())
+            await until(partial(_waits, first, agent.pid))
             with pytest.raises(ProcessFailed):
                 await (await spawn(first, unlucky()))
             logging.getLogger("httpcore").debug("headers %s", {"authorization": CONFIGURED})
@@ -106,7 +145,7 @@ async def test_no_canary_sings(log_files: Any, monkeypatch: pytest.MonkeyPatch) 
             with pytest.raises(ProcessFailed, match="ModelUnavailable"):
                 await (await attach(second, agent.pid))
             pages.append(await _scraped(second))
-    stored = repr(storage.memory)
+    stored = await dump(server_folder) if on_disk else repr(storage.memory)
     logs = "".join(file.read_text() for file in log_files.values())
     sent = b"".join(collector.bodies).decode("latin-1")
     assert OUTSIDE == [("ann", GIVEN, MARKED)]  # told once, although the program ran twice
@@ -122,6 +161,10 @@ async def test_no_canary_sings(log_files: Any, monkeypatch: pytest.MonkeyPatch) 
     assert "welcome, ann" in stored
     for line in log_files[Json].read_text().splitlines():
         assert {"time", "level", "event"} <= json.loads(line).keys()
+
+
+async def _waits(running: Kernel, pid: Pid) -> bool:
+    return (await running.request(Inspect(pid=pid))).doing is not None
 
 
 async def _scraped(running: Kernel) -> str:
