@@ -24,7 +24,12 @@ LAST_S = 2.0
 """How long taking the record away may take, as the kernel ends; else it expires."""
 
 
-class Console(Service, name="console", needs=[Commit, Describe, ReadLanes, ReadLive]):
+class Console(
+    Service,
+    name="console",
+    needs_at_start=[Commit],  # so storage is there to the end, when the record is taken away
+    needs=[Describe, ReadLanes, ReadLive],
+):
     """Keeps a record of this kernel in storage, anew every `every_s`; `aosk top` reads it.
 
     It tells of slots, queues, what live processes do, and what they have used here. Of a kernel

@@ -29,7 +29,7 @@ _OK = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)  # without a text: it could say what nobody should read
 
 
-class Traces(Service, name="traces", needs=[FindLineage]):
+class Traces(Service, name="traces", needs_at_start=[FindLineage]):
     """Sends spans to a collector at `endpoint`, by OTLP over HTTP.
 
     `authorization` is that header's value. `sample` is the part of all traces that is sent, 0
