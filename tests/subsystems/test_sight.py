@@ -124,22 +124,28 @@ async def test_a_step_that_raises_has_failed(system: System) -> None:
 
 
 async def test_a_syscall_that_outlives_a_kernel_is_told_once_when_it_is_done() -> None:
-    storage = OneStorage()
-    heard = Heard()
+    storage, heard = OneStorage(), Heard()
     with anyio.fail_after(10):
-        async with storage.kernel() as first, anyio.create_task_group() as tasks:
-            await tasks.start(heard.listen, first, "process.*")
-            agent = await spawn(first, waiter())
-            await until(lambda: _waits(first, agent.pid))
-            tasks.cancel_scope.cancel()
+        pid = await _begun(storage, heard)
         async with storage.kernel() as second, anyio.create_task_group() as tasks:
             await tasks.start(heard.listen, second, "process.*")
             await spawn(second, waiter())  # now its program is known here
-            await second.request(Send(to=agent.pid, body="hello"))
-            await second.request(Wait(pid=agent.pid))
+            await second.request(Send(to=pid, body="hello"))
+            await second.request(Wait(pid=pid))
             tasks.cancel_scope.cancel()
-    mine = [e for e in heard.events if isinstance(e, SyscallDone | StepDone) and e.pid == agent.pid]
+    mine = [e for e in heard.events if isinstance(e, SyscallDone | StepDone) and e.pid == pid]
     assert [getattr(event, "kind", "step") for event in mine] == ["note", "receive", "step"]
+
+
+async def _begun(storage: OneStorage, heard: Heard) -> Pid:
+    """A process that waits, and whose kernel has ended."""
+    async with storage.kernel() as kernel, anyio.create_task_group() as tasks:
+        await tasks.start(heard.listen, kernel, "process.*")
+        agent = await spawn(kernel, waiter())
+        await until(lambda: _waits(kernel, agent.pid))
+        tasks.cancel_scope.cancel()
+        return agent.pid
+    raise AssertionError("the kernel has swallowed an error")
 
 
 async def _waits(kernel: Kernel, pid: Pid) -> bool:
@@ -178,7 +184,7 @@ async def test_a_tool_call_is_told_with_its_error(system: System) -> None:
 class Cut(Scripted):
     """Says a little, and breaks off."""
 
-    async def complete(self, ask: Complete, emit: Any, meter: Meter, /) -> Any:
+    async def complete(self, ask: Complete, emit: Any, meter: Meter) -> Any:
         meter.add("llm.prompt_tokens", 5)
         meter.add("llm.completion_tokens", 2)
         raise CutReply("cut", text="a little")

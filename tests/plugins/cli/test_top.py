@@ -42,6 +42,7 @@ from .conftest import Aosk, Durable
 
 def until(look: Callable[[], Any], found: Callable[[Any], bool]) -> Any:
     """The first of what is seen that is what was looked for."""
+    seen: Any = None
     for _ in range(100):
         seen = look()
         if found(seen):
