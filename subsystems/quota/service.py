@@ -77,7 +77,9 @@ class Quotas(
 
     Processes have theirs from `spawn(..., quota=...)`, and any from `SetQuota`. Money of one
     currency counts in another at these `rates` only. A model whose price nobody knows is
-    refused under a quota of money, or let pass uncounted with `unpriced = "allow"`.
+    refused under a quota of money, or let pass uncounted with `unpriced = "allow"`. A call under
+    a quota must say `max_tokens`, or its model how long its replies may be; those that do not
+    are given this one's `max_tokens`, if there is one.
     """
 
     def __init__(
@@ -86,7 +88,12 @@ class Quotas(
         tenants: dict[str, TenantQuota] | None = None,
         rates: dict[str, float] | None = None,
         unpriced: Literal["refuse", "allow"] = "refuse",
+        max_tokens: int | None = None,
     ) -> None:
+        """Raises ValueError."""
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, it is {max_tokens}")
+        self._max_tokens = max_tokens
         self._configured = tuple(_configured(namespace, tenants or {}))
         self._exchange, self._unpriced = Exchange(rates or {}), unpriced
         self._books = Books()
@@ -162,10 +169,12 @@ class Quotas(
         raise await self._over(passage, Need(ends_at, 0))
 
     async def _count(self, limits: Sequence[Limit], passage: Passage) -> None:
-        """The tokens of a prompt, where a limit asks for them."""
+        """The tokens of a reply at most, and of the prompt where a limit asks for them."""
         use, call = passage.use, passage.call
         if not isinstance(use, ModelUse):
             return
+        if use.ask.sampling.max_tokens is None and self._max_tokens is not None:
+            call.message = use.bound(self._max_tokens)
         if WITHOUT_PROMPT.issuperset([limit.account.what for limit in limits]):
             return
         address, use.prompt = self._prompts.get(call.id, ("", 0))

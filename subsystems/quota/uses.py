@@ -93,6 +93,12 @@ class ModelUse:
         self.prompt: int | None = None
         self.end: End = "failed"
 
+    def bound(self, max_tokens: int) -> Complete:
+        """The same request, with a reply of so many tokens at most."""
+        sampling = self.ask.sampling.model_copy(update={"max_tokens": max_tokens})
+        self.ask = self.ask.model_copy(update={"sampling": sampling})
+        return self.ask
+
     def concerns(self, what: str) -> bool:
         return what != "tool_calls"
 
@@ -117,7 +123,8 @@ class ModelUse:
         if most is None:
             raise Unbounded(
                 f"{self._card.model} does not say how long its replies may be, and under a quota "
-                "every call must be bounded: say max_tokens, as in think(..., max_tokens=500)",
+                "every call must be bounded: say max_tokens, as in think(..., max_tokens=500), or "
+                "max_tokens = 500 in [services.quota] for all that do not",
                 rule="quota",
             )
         return most

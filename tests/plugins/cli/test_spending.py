@@ -13,6 +13,7 @@ from .conftest import Aosk, Durable
 
 QUOTA = """
 [services.quota]
+max_tokens = 200
 namespace = { tokens = 100_000 }
 
 [services.quota.tenants.default]

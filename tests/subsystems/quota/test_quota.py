@@ -299,9 +299,17 @@ async def test_a_model_that_says_its_longest_reply_needs_no_max_tokens(system: S
             await kernel.request(asking(max_tokens=None))
 
 
+async def test_a_configured_max_tokens_bounds_calls_that_say_none(system: System) -> None:
+    quota = {"namespace": {"tokens": 100}, "max_tokens": 2}
+    async with system(quota=quota) as kernel:
+        assert (await kernel.request(asking(max_tokens=None))).usage.completion == 2
+        assert (await kernel.request(asking(max_tokens=4))).usage.completion == 4
+
+
 @pytest.mark.parametrize(
     ("quota", "told"),
     [
+        ({"max_tokens": 0}, "at least 1"),
         ({"namespace": {"tokens": -1}}, "greater than or equal to 0"),
         ({"namespace": {"money": 1, "currency": "EURO"}}, "'EURO' is no currency"),
         ({"namespace": {"money": 1}}, "go together"),
