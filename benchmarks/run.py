@@ -30,6 +30,7 @@ BENCHES = (
     "spares",
     "turn",
     "sight",
+    "quota",
     "imports",
     "processes",
     "openai_wire",

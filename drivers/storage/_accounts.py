@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
+from operator import add, attrgetter
 
 from ...subsystems.storage import driver as d
 
@@ -49,41 +50,50 @@ class Accounts:
         account = self._accounts.setdefault(
             name, d.Account(scope=write.scope, what=write.what, ceiling=None)
         )
-        self._accounts[name] = _balanced(
-            replace(account, ceiling=write.ceiling, action=write.action, instead=write.instead)
-        )
+        account.ceiling, account.action = write.ceiling, write.action
+        account.instead = write.instead
+        _balance(account)
 
     def lift(self, write: d.RaiseCeiling) -> None:
         account = self._accounts.get((write.scope, write.what))
         if account is not None and account.ceiling is not None:
-            raised = replace(account, ceiling=account.ceiling + write.by)
-            self._accounts[write.scope, write.what] = _balanced(raised)
+            account.ceiling += write.by
+            _balance(account)
 
     def reserve(self, pid: d.Pid, write: d.Reserve) -> None:
-        known = tuple(c for c in write.charges if (c.scope, c.what) in self._accounts)
+        known = tuple([c for c in write.charges if (c.scope, c.what) in self._accounts])
         self._reserved[write.ticket] = (pid, known)
         for charge in known:
-            self._move(charge, reserved=charge.amount)
+            self._accounts[charge.scope, charge.what].reserved += charge.amount
 
     def spend(self, pid: d.Pid, write: d.Spend) -> None:
-        _, held = self._reserved.pop(write.ticket, (pid, ()))
-        for charge in held:
-            self._move(charge, reserved=-charge.amount)
-        for charge in write.charges:
-            self._move(charge, used=charge.amount)
+        if write.charges:
+            self._settle(write)
         if write.spent is None:
             return
         use = (pid, write.tenant, write.model, write.day, write.spent.currency)
-        self._spent[use] = _sum(self._spent.get(use), write.spent)
+        before = self._spent.get(use)
+        self._spent[use] = write.spent if before is None else _sum(before, write.spent)
+
+    def _settle(self, write: d.Spend) -> None:
+        _, held = self._reserved.pop(write.ticket, (None, ()))
+        for charge in held:
+            self._accounts[charge.scope, charge.what].reserved -= charge.amount
+        for charge in write.charges:
+            account = self._accounts.get((charge.scope, charge.what))
+            if account is not None:
+                account.used += charge.amount
+                _balance(account)
 
     def assume(self, is_lost: Callable[[d.Pid], bool]) -> None:
         """Nobody will ever say what the calls of these have used: all that was reserved."""
         lost = [ticket for ticket, (pid, _) in self._reserved.items() if is_lost(pid)]
         for ticket in lost:
-            _, held = self._reserved.pop(ticket)
-            for charge in held:
-                amount = charge.amount
-                self._move(charge, used=amount, reserved=-amount, lost=amount)
+            for charge in self._reserved.pop(ticket)[1]:
+                account = self._accounts[charge.scope, charge.what]
+                account.used += charge.amount
+                account.reserved -= charge.amount
+                account.lost += charge.amount
 
     def holders(self) -> set[d.Pid]:
         """Of whom something is reserved still."""
@@ -95,40 +105,29 @@ class Accounts:
             del self._accounts[name]
             self._configured.pop(name, None)
 
-    def _move(self, charge: d.Charge, *, used: int = 0, reserved: int = 0, lost: int = 0) -> None:
-        account = self._accounts.get((charge.scope, charge.what))
-        if account is not None:
-            moved = replace(
-                account,
-                used=account.used + used,
-                reserved=account.reserved + reserved,
-                lost=account.lost + lost,
-            )
-            self._accounts[charge.scope, charge.what] = _balanced(moved)
-
     def read(self) -> tuple[d.Account, ...]:
-        return tuple(account for _, account in sorted(self._accounts.items()))
+        return tuple(replace(account) for _, account in sorted(self._accounts.items()))
 
     def spent(self, query: d.ReadSpent) -> tuple[tuple[str, d.Spent], ...]:
         sums: dict[tuple[str, str], d.Spent] = {}
         for use, spent in self._spent.items():
             if query.since is None or use[3] >= query.since:
                 of = (_BY[query.by](use), spent.currency)
-                sums[of] = _sum(sums.get(of), spent)
+                sums[of] = _sum(sums[of], spent) if of in sums else spent
         order = (lambda of: (int(of[0]), of[1])) if query.by == "agent" else (lambda of: of)
         return tuple((of[0], sums[of]) for of in sorted(sums, key=order))
 
 
-def _balanced(account: d.Account) -> d.Account:
+def _balance(account: d.Account) -> None:
+    """By how much it is overdrawn now."""
     over = 0 if account.ceiling is None else account.used + account.reserved - account.ceiling
-    return replace(account, overdrawn=max(0, over))
+    account.overdrawn = max(0, over)
 
 
-def _sum(one: d.Spent | None, other: d.Spent) -> d.Spent:
-    if one is None:
-        return other
-    sums = {name: getattr(one, name) + getattr(other, name) for name in _AMOUNTS}
-    return d.Spent(currency=one.currency, **sums)
+def _sum(one: d.Spent, other: d.Spent) -> d.Spent:
+    sums = map(add, _AMOUNTS(one), _AMOUNTS(other))
+    return d.Spent(**dict(zip(_NAMES, sums, strict=True)), currency=one.currency)
 
 
-_AMOUNTS = tuple(field.name for field in fields(d.Spent) if field.name != "currency")
+_NAMES = tuple(field.name for field in fields(d.Spent) if field.name != "currency")
+_AMOUNTS = attrgetter(*_NAMES)
