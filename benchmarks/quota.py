@@ -1,17 +1,36 @@
 """What quotas cost a model's call: nobody counts, it is only counted, and it is within two.
 
 The model takes no time and the log is in memory. The floor is the same call on a route without
-the guard `quota`.
+the guard `quota`. On the disk the same commits take turns without, and with what quotas add.
 """
 
-from typing import Any
+import itertools
+from typing import Any, Self
 
+from aoskernel import Kernel
+from aoskernel.drivers.storage.embedded import Embedded
 from aoskernel.subsystems.llm.messages import ChatMessage, Complete, Sampling
 from aoskernel.subsystems.processes.messages import Origin
-from aoskernel.subsystems.storage.messages import Pid
+from aoskernel.subsystems.storage.messages import (
+    AddProcess,
+    Charge,
+    Commit,
+    Intend,
+    NewPid,
+    Pid,
+    ProcessRecord,
+    PutAccount,
+    Reserve,
+    Settle,
+    Spend,
+    Spent,
+    Write,
+)
+from aoskernel.subsystems.storage.service import Storage
 
 from .case import Effort, Figures, Goal, case, cpu_us
 from .composition import default_kernel
+from .durable import Beside, database
 
 BATCH = 500
 ASK = Complete(
@@ -46,3 +65,69 @@ async def counted(effort: Effort) -> Figures:
 @case("quota", "of everybody and of the tenant", goals=[Goal("call_us", above=100)])
 async def bounded(effort: Effort) -> Figures:
     return await _call_us(effort, {}, {"namespace": PLENTY, "tenants": {"acme": PLENTY}})
+
+
+CHARGES = tuple(Charge(scope=scope, what="tokens", amount=50) for scope in ("all", "tenant:acme"))
+SPENT = Spent(prompt=30, completion=20, calls=1)
+
+
+@case(
+    "quota",
+    "on the disk: an intent and an outcome",
+    goals=[Goal("counted_x", value=1.15), Goal("bounded_x", value=1.5)],
+)
+async def durable(effort: Effort) -> Figures:
+    """The same two commits as they are, with what was spent, and with reservations of two."""
+    async with database() as at, Kernel(Storage(Embedded(folder=at.folder))) as kernel:
+        commits = await _Commits.begin(kernel)
+        steps = range(20) if effort.seconds == 0 else range(600)
+        beside = Beside(await at.connect(), "plain", "counted", "bounded")
+        await beside.run(
+            steps, plain=commits.plain, counted=commits.counted, bounded=commits.bounded
+        )
+    plain = beside.ms("plain")
+    return {
+        "plain_ms": plain,
+        "counted_x": beside.ms("counted") / plain,
+        "bounded_x": beside.ms("bounded") / plain,
+    }
+
+
+class _Commits:
+    """Of one process, whose calls have a number each."""
+
+    def __init__(self, kernel: Kernel, pid: Pid) -> None:
+        self._kernel, self._pid, self._calls = kernel, pid, itertools.count(1)
+
+    @classmethod
+    async def begin(cls, kernel: Kernel) -> Self:
+        ours = cls(kernel, await kernel.request(NewPid()))
+        record = ProcessRecord(pid=ours._pid, program="p", version="1", state_json="{}")
+        accounts = [PutAccount(scope=c.scope, what=c.what, ceiling=10**15) for c in CHARGES]
+        await ours._put(AddProcess(record=record), *accounts)
+        return ours
+
+    async def plain(self, step: int) -> None:
+        await self._call((), ())
+
+    async def counted(self, step: int) -> None:
+        await self._call((), (_spend(0, ()),))
+
+    async def bounded(self, step: int) -> None:
+        ticket = next(self._calls)
+        reserve = Reserve(ticket=ticket, charges=CHARGES)
+        await self._call((reserve,), (_spend(ticket, CHARGES),))
+
+    async def _call(self, before: tuple[Write, ...], after: tuple[Write, ...]) -> None:
+        said = {"key": f"0:{next(self._calls)}", "kind": "think", "fingerprint": "00" * 12}
+        await self._put(Intend(**said, effect="idempotent"), *before)
+        await self._put(Settle(**said, body='{"text":"yes"}'), *after)
+
+    async def _put(self, *writes: Write) -> None:
+        await self._kernel.request(Commit(pid=self._pid, epoch=0, writes=writes))
+
+
+def _spend(ticket: int, charges: tuple[Charge, ...]) -> Spend:
+    return Spend(
+        tenant="acme", model="m", day="2026-11-27", spent=SPENT, ticket=ticket, charges=charges
+    )
