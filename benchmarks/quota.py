@@ -119,9 +119,11 @@ class _Commits:
         await self._call((reserve,), (_spend(ticket, CHARGES),))
 
     async def _call(self, before: tuple[Write, ...], after: tuple[Write, ...]) -> None:
-        said = {"key": f"0:{next(self._calls)}", "kind": "think", "fingerprint": "00" * 12}
-        await self._put(Intend(**said, effect="idempotent"), *before)
-        await self._put(Settle(**said, body='{"text":"yes"}'), *after)
+        key, mark = f"0:{next(self._calls)}", "00" * 12
+        intent = Intend(key=key, kind="think", fingerprint=mark, effect="idempotent")
+        outcome = Settle(key=key, kind="think", fingerprint=mark, body='{"text":"yes"}')
+        await self._put(intent, *before)
+        await self._put(outcome, *after)
 
     async def _put(self, *writes: Write) -> None:
         await self._kernel.request(Commit(pid=self._pid, epoch=0, writes=writes))

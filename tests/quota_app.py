@@ -52,4 +52,5 @@ async def main(folder: str, namespace: str, reached: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    _, folder, namespace, reached = sys.argv
+    anyio.run(main, folder, namespace, reached)

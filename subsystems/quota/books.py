@@ -45,6 +45,11 @@ class Books:
             self.ledger.learn(await service.request(ReadAccounts()))
             self._limits.clear()
 
+    def learn_from(self, others: "Books") -> None:
+        """As others have just read it."""
+        self.ledger.learn(others.ledger.accounts)
+        self._limits.clear()
+
     def is_stale(self, now: float) -> bool:
         return now >= self._read_at + STALE_S
 

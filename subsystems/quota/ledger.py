@@ -64,14 +64,15 @@ class Ledger:
 
     def __init__(self) -> None:
         self._limits: dict[str, dict[str, Limit]] = {}
+        self.accounts: tuple[Account, ...] = ()
         self.known: frozenset[str] = frozenset()
         """Scopes that storage has accounts of, bounded or not."""
         self.processes: frozenset[str] = frozenset()
         """Those of them that are a process's."""
 
-    def learn(self, accounts: Iterable[Account]) -> None:
+    def learn(self, accounts: tuple[Account, ...]) -> None:
         """These are all there are. Who waits at one that is still there goes on waiting."""
-        former, self._limits = self._limits, {}
+        former, self._limits, self.accounts = self._limits, {}, accounts
         known = set()
         for account in accounts:
             known.add(account.scope)

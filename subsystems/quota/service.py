@@ -106,7 +106,8 @@ class Quotas(
         await self._books.learn(self)
 
     def hand_over(self, successor: "Quotas") -> None:
-        """Who waits goes on waiting."""
+        """Who waits goes on waiting, under what the successor has read."""
+        self._books.learn_from(successor._books)
         successor._books = self._books
 
     @subscribes(Rang, overflow="lossless")

@@ -147,14 +147,14 @@ async def run(plan: Plan) -> Account:
         return now
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PLANS)
 def test_a_ceiling_holds_whatever_happens_when(plan: Plan) -> None:
     run_virtual(run, plan)
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PLANS)
 def test_a_ceiling_holds_whatever_happens_when_at_length(plan: Plan) -> None:
     run_virtual(run, plan)

@@ -458,7 +458,8 @@ async def test_a_swap_of_the_guard_loses_nobody_who_waits(system: System) -> Non
     async with system(quota={"namespace": {"tokens": 60}}, **{"llm.default": model}) as kernel:
 
         async def swap() -> None:
-            await kernel.swap("quota", {"namespace": {"tokens": 600}})
+            tenants = {"default": {"calls": 3}}
+            await kernel.swap("quota", {"namespace": {"tokens": 600}, "tenants": tenants})
 
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
@@ -469,7 +470,10 @@ async def test_a_swap_of_the_guard_loses_nobody_who_waits(system: System) -> Non
                 await anyio.sleep(0.01)
                 gate.set()
         account = (await accounts(kernel))["all", "tokens"]
-    assert (account.used, account.reserved, account.ceiling) == (39, 0, 600)
+        assert (account.used, account.reserved, account.ceiling) == (39, 0, 600)
+        with pytest.raises(OverBudget, match="tenant:default"):
+            for _ in range(4):  # those under way were not counted there
+                await kernel.request(asking())
 
 
 # What becomes of a process that meets its quota
