@@ -173,6 +173,10 @@ def _row(account: Account, records: Records) -> tuple[str, ...]:
     used, reserved = amount(what, account.used), amount(what, account.reserved)
     shown = "none" if ceiling is None else amount(what, ceiling)
     left = "" if not ceiling else f"{max(0, 1 - account.used / ceiling):.0%}"
+    if account.lost:
+        used += f", {amount(what, account.lost)} of it lost"
+    if account.overdrawn:
+        left = f"overdrawn by {amount(what, account.overdrawn)}"
     return name, what, used, reserved, shown, left, action
 
 

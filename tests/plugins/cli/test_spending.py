@@ -3,11 +3,16 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio
 import pytest
-from daemons import configure, run
+from daemons import configure, leave, run
 from errands import brief, look_up
 
+from aoskernel import Kernel
+from aoskernel.kernel.config import Config, build
 from aoskernel.plugins.cli.exits import ExitCode
+from aoskernel.subsystems.quota.messages import NANO
+from aoskernel.subsystems.storage.messages import Charge, Commit, Pid, Spend
 
 from .conftest import Aosk, Durable
 
@@ -21,6 +26,18 @@ calls = 1000
 action = "ask"
 models = { "llm.default" = { calls = 10 } }
 """
+
+
+def commit(config: Path, write: Spend) -> None:
+    """Behind the back of whoever else has the database."""
+
+    async def put() -> None:
+        storage = build("storage", Config.load(config).services["storage"])
+        with anyio.fail_after(30):
+            async with Kernel(storage) as kernel:
+                await kernel.request(Commit(pid=Pid(0), epoch=0, writes=(write,)))
+
+    anyio.run(put)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +111,18 @@ def test_a_quota_is_set_and_lifted(aosk: Aosk, durable: Durable) -> None:
     assert aosk("quota", "set", "all", "--lift", "tokens", "--json").document["ok"]
     found = {one["scope"]: one for one in aosk("quota", "--json").document["quotas"]}
     assert found["all"]["ceiling"] is None
+
+
+def test_quota_tells_by_how_much_one_is_overdrawn(aosk: Aosk, durable: Durable) -> None:
+    config = durable()
+    (pid,) = leave(config, brief(topic="it"))
+    charge = Charge(scope=f"process:{pid}", what="EUR", amount=3 * NANO)
+    spend = Spend(tenant="t", model="m", day="2026-11-27", spent=None, charges=(charge,))
+    aosk("quota", "set", str(pid), "--money", "2.5", "--currency", "EUR")
+    commit(config, spend)
+    shown = aosk("quota").out
+    assert f"brief[{pid}]" in shown
+    assert "overdrawn by 0.5 EUR" in shown
 
 
 @pytest.mark.parametrize(
