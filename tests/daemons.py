@@ -18,9 +18,16 @@ import anyio
 
 from aoskernel import Kernel, spawn
 from aoskernel.kernel.config import Config, build
-from aoskernel.subsystems.processes.messages import ProcessExited, ProcessParked
+from aoskernel.subsystems.processes.messages import Inspect, ProcessExited, ProcessParked
 from aoskernel.subsystems.processes.program import Invocation, Program
-from aoskernel.subsystems.storage.messages import AddProcess, Commit, NewPid, Pid, ProcessRecord
+from aoskernel.subsystems.storage.messages import (
+    AddProcess,
+    Commit,
+    NewPid,
+    Pid,
+    ProcessRecord,
+    ReadLog,
+)
 
 HERE = Path(__file__).parent
 NOTES = "The standup moved to Friday at ten.\n"
@@ -177,6 +184,24 @@ def leave(config: Path, *what: What) -> list[Pid]:
         with anyio.fail_after(60):
             async with Kernel(storage) as kernel:
                 return [await _born(kernel, one) for one in what]
+
+    return anyio.run(left)
+
+
+def left_in_doubt(config: Path, what: What, *, calls: int) -> Pid:
+    """A process whose kernel has gone while so many calls were under way, and that is stopped."""
+
+    async def left() -> Pid:
+        with anyio.fail_after(60):
+            cut = {"processes": {"drain_s": 0.0}}
+            async with Kernel.from_config(config, services=cut) as kernel:
+                pid = (await spawn(kernel, what)).pid
+                while len(await kernel.request(ReadLog(pid=pid))) < calls:
+                    await anyio.sleep(0.01)
+            async with Kernel.from_config(config) as kernel:
+                while (await kernel.request(Inspect(pid=pid))).record.state != "stopped":
+                    await anyio.sleep(0.01)
+        return pid
 
     return anyio.run(left)
 

@@ -70,6 +70,12 @@ async def order(self: Process, file: str) -> str:
 
 
 @program
+async def order_twice(self: Process) -> list[str]:
+    """Calls a tool twice at once, which never comes to an end."""
+    return await self.parallel(self.call("hang"), self.call("hang"))
+
+
+@program
 async def family(self: Process, deep: int) -> None:
     """Has a child, which has one, and so on; the last one waits for a letter."""
     if deep:

@@ -346,7 +346,6 @@ class MemoryStorage:
     def _find_expired(self, query: d.FindExpired | d.ForgetExpired) -> tuple[d.Expired, ...]:
         held = self._accounts.holders()
         kept = ((_record(p.record), p.since) for p in self._processes.values() if p.record)
-        return tuple(expired(kept, query.expiry, time.time(), query.limit))
         return tuple(expired(kept, query.expiry, time.time(), query.limit, held))
 
     def _find_lineage(self, query: d.FindLineage) -> d.Lineage | None:

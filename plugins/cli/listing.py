@@ -179,7 +179,7 @@ def _help(record: ProcessRecord) -> str:
         case "OverBudget":
             return f"raise its quota (`aosk quota set`) and `aosk cont {record.pid}`"
         case "OutcomeUnknown":
-            return f"say what became of it: `aosk resolve {record.pid} KEY`"
+            return f"say what became of it: `aosk resolve {record.pid} KEY...`"
         case "ProgramDiverged":
             return (
                 f"run the code that it began with and `aosk cont {record.pid}`, or end it with "

@@ -198,7 +198,7 @@ def trace(
 
 @process_commands.command()
 def asks(config: ConfigFile = None, json: Json = False, debug: Debug = False) -> None:
-    """The questions that wait for an answer."""
+    """What waits for a human: questions, and calls that nobody knows the outcome of."""
     from . import questions
 
     questions.asks(config, as_json=json)
@@ -221,7 +221,10 @@ def answer(
 @process_commands.command()
 def resolve(
     pid: Number,
-    key: Annotated[str, typer.Argument(help="The syscall's, as `aosk trace` shows it.")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY...", help="As `aosk asks` shows them.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every call that it is in doubt of.")] = False,
     done: Annotated[
         str | None, typer.Option("--done", metavar="JSON", help="It was done; this came of it.")
     ] = None,
@@ -233,11 +236,15 @@ def resolve(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say how a syscall came out that nobody knows of, so that its process can go on."""
+    """Say how calls came out that nobody knows of.
+
+    Their process goes on when it is in no doubt any more.
+    """
     from . import questions
 
     verdict = questions.verdict(done, failed, again=again)
-    questions.resolve(config, pid, key, verdict, as_json=json)
+    meant = questions.meant(pid, keys or (), every=all_)
+    questions.resolve(config, meant, verdict, as_json=json)
 
 
 @process_commands.command()

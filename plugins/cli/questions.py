@@ -1,14 +1,21 @@
 """What waits for a human: questions, and calls that nobody knows the outcome of."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 
 from ...kernel.config import Config
-from ...subsystems.processes.messages import Answer, ListQuestions, Resolve
-from ...subsystems.storage.messages import Key, Pid, Question
+from ...subsystems.processes.messages import (
+    Answer,
+    DoubtfulCall,
+    ListDoubts,
+    ListQuestions,
+    Resolve,
+)
+from ...subsystems.storage.messages import Key, Question
 from . import output
 from .desk import configured, opened, process
 from .exits import ExitCode, Stop
@@ -16,20 +23,27 @@ from .listing import clock
 
 
 def asks(config_file: Path | None, *, as_json: bool) -> None:
-    """The open ones, by number."""
-    found = anyio.run(_open, configured(config_file))
+    """The open questions by number, the calls in doubt by process and key."""
+    questions, doubts = anyio.run(_open, configured(config_file))
     if as_json:
-        output.document({"ok": True, "asks": [_told(question) for question in found]})
-    elif not found:
-        output.tell("Nothing is asked.")
-    else:
-        output.table(("number", "pid", "question", "choices", "until"), map(_row, found))
+        told = {"asks": list(map(_told, questions)), "doubts": [d.model_dump() for d in doubts]}
+        output.document({"ok": True, **told})
+        return
+    if questions:
+        output.table(("number", "pid", "question", "choices", "until"), map(_row, questions))
         print("\naosk answer NUMBER TEXT")
+    if questions and doubts:
+        print()
+    if doubts:
+        output.table(("pid", "key", "call", "attempts", "not known because"), map(_cells, doubts))
+        print("\naosk resolve PID KEY... --done JSON | --failed TEXT | --again")
+    if not questions and not doubts:
+        output.tell("Nothing is asked.")
 
 
-async def _open(config: Config) -> tuple[Question, ...]:
+async def _open(config: Config) -> tuple[tuple[Question, ...], tuple[DoubtfulCall, ...]]:
     async with opened(config) as kernel:
-        return await kernel.request(ListQuestions())
+        return await kernel.request(ListQuestions()), await kernel.request(ListDoubts())
 
 
 def _told(question: Question) -> dict[str, Any]:
@@ -47,6 +61,10 @@ def _row(question: Question) -> tuple[str, ...]:
     until = "" if question.deadline is None else clock(question.deadline)
     choices = ", ".join(question.choices)
     return str(question.number), str(question.pid), question.text, choices, until
+
+
+def _cells(call: DoubtfulCall) -> tuple[str, ...]:
+    return str(call.pid), call.key, call.kind, str(call.attempts), call.why
 
 
 def answer(config_file: Path | None, number: int, text: str, *, as_json: bool) -> None:
@@ -89,26 +107,48 @@ def verdict(done: str | None, failed: str | None, *, again: bool) -> Verdict:
         ) from error
 
 
-def resolve(
-    config_file: Path | None, pid: int, key: Key, verdict: Verdict, *, as_json: bool
-) -> None:
-    """Say how the call came out; its process goes on. Raises NotInDoubt."""
-    anyio.run(_resolved, configured(config_file), pid, key, verdict)
+class Meant(NamedTuple):
+    """Calls of a process: those at these keys, or all that are in doubt."""
+
+    pid: int
+    keys: Sequence[Key] = ()
+
+
+def meant(pid: int, keys: Sequence[Key], *, every: bool) -> Meant:
+    """What was typed. Raises Stop."""
+    if bool(keys) == every:
+        raise Stop(
+            "name the calls by their keys, as `aosk asks` shows them, or say --all", ExitCode.USAGE
+        )
+    return Meant(pid, keys)
+
+
+def resolve(config_file: Path | None, meant: Meant, verdict: Verdict, *, as_json: bool) -> None:
+    """Say how the calls came out. Raises NotInDoubt."""
+    keys, left = anyio.run(_resolved, configured(config_file), meant, verdict)
     if as_json:
-        output.document({"ok": True, "pid": pid, "key": key, "outcome": verdict.outcome})
-    else:
-        print(f"{key} of process {pid}: {verdict.outcome}; it goes on")
+        told = {"pid": meant.pid, "keys": keys, "outcome": verdict.outcome, "left": left}
+        output.document({"ok": True, **told})
+        return
+    then = f"still in doubt: {', '.join(left)}" if left else "it goes on"
+    print(f"{', '.join(keys)} of process {meant.pid}: {verdict.outcome}; {then}")
 
 
-async def _resolved(config: Config, pid: int, key: Key, verdict: Verdict) -> None:
+async def _resolved(
+    config: Config, meant: Meant, verdict: Verdict
+) -> tuple[Sequence[Key], Sequence[Key]]:
+    """Which calls that were, and which are still in doubt."""
     async with opened(config) as kernel:
-        await process(kernel, pid)
+        record = await process(kernel, meant.pid)
+        doubts = [call.key for call in await kernel.request(ListDoubts(pid=record.pid))]
+        keys = meant.keys or doubts
         await kernel.request(
             Resolve(
-                pid=Pid(pid),
-                key=key,
+                pid=record.pid,
+                keys=tuple(keys),
                 outcome=verdict.outcome,
                 result=verdict.result,
                 error=verdict.error,
             )
         )
+        return keys, [key for key in doubts if key not in keys]

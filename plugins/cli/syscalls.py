@@ -134,4 +134,7 @@ def _noted(entry: Entry) -> str:
     try:
         return f", until {clock(float(entry.note))}"
     except ValueError:
-        return f", and a human says: {json.loads(entry.note)['outcome']}"
+        said = json.loads(entry.note)
+    if said["outcome"] == "unknown":
+        return f": {said['error']}"
+    return f", and a human says: {said['outcome']}"

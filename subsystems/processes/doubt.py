@@ -1,10 +1,12 @@
 """Calls whose outcome nobody knows: their kernel was lost between intent and outcome.
 
-What may be repeated is. What may not is asked for its outcome, where it can say; else the
-process is stopped, and a human says how it came out.
+What may be repeated is. What may not is asked for its outcome, where it can say; else it is
+in doubt: nothing new begins in its process, what is under way on other branches may end, so
+that no stop makes new doubts, and then the process is stopped, and a human says how all of
+them came out.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +14,7 @@ from pydantic import BaseModel, JsonValue
 
 from ..storage.messages import Entry, Write
 from ..tools.messages import Reconciled, ToolError, ToolFailed, unknown
-from .messages import Origin, OutcomeUnknown, SyscallRepeated
+from .messages import DoubtfulCall, Origin, OutcomeUnknown, SyscallRepeated
 from .syscall import Suspended
 
 if TYPE_CHECKING:
@@ -41,12 +43,33 @@ class Recovery:
     told: Callable[[JsonValue, str], Outcome]
 
 
-class Resolution(BaseModel):
-    """What a human has said of a call in doubt."""
+class Finding(BaseModel):
+    """The note on a call in doubt: what a human has said of it, or why its outcome is unknown."""
 
-    outcome: Literal["done", "failed", "again"]
+    outcome: Literal["done", "failed", "again", "unknown"]
     result: JsonValue = None
     error: str = ""
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Finding | None":
+        """What is noted on a call that had begun; None where it is settled, or nothing is."""
+        if entry.settled or entry.effect == "none" or not entry.note:
+            return None
+        return cls.model_validate_json(entry.note)
+
+
+def outcome_unknown(calls: Sequence[DoubtfulCall]) -> OutcomeUnknown:
+    """Why a process is stopped, and what to do."""
+    told = "; ".join(
+        f"nobody knows whether {call.kind!r} at {call.key} was done (attempts: "
+        f"{call.attempts}): {call.why}"
+        for call in calls
+    )
+    which = "it" if len(calls) == 1 else "each"
+    return OutcomeUnknown(
+        f"{told}. Find out, and say so of {which}: done with its result, failed, or to be made "
+        "again (Resolve)"
+    )
 
 
 class Doubt:
@@ -56,10 +79,9 @@ class Doubt:
         self._service, self._live, self._entry = service, live, entry
 
     async def settled(self, origin: Origin, work: Work, recovery: Recovery | None) -> Outcome:
-        """The outcome: known after all, or of another attempt. Or the process stops here."""
-        entry = self._entry
-        if entry.note:
-            said = Resolution.model_validate_json(entry.note)
+        """The outcome: known after all, or of another attempt. Or the process is to stop."""
+        entry, said = self._entry, Finding.of(self._entry)
+        if said is not None and said.outcome != "unknown":
             return await self._resolved(said, origin, work, recovery)
         if entry.effect != "once" and not self._parks():
             return await self._again(origin, work)
@@ -78,7 +100,7 @@ class Doubt:
         return await self._again(origin, work)
 
     async def _resolved(
-        self, said: Resolution, origin: Origin, work: Work, recovery: Recovery | None
+        self, said: Finding, origin: Origin, work: Work, recovery: Recovery | None
     ) -> Outcome:
         if said.outcome == "done" and recovery is not None:
             return recovery.told(said.result, origin.key)
@@ -91,6 +113,7 @@ class Doubt:
 
     async def _again(self, origin: Origin, work: Work) -> Outcome:
         entry = self._entry
+        self._live.turnstile.enter()
         repeated = SyscallRepeated(
             pid=self._live.record.pid, key=entry.key, kind=entry.kind, attempts=entry.attempts
         )
@@ -98,14 +121,16 @@ class Doubt:
         return await work(origin)
 
     def _stop(self, why: str) -> Suspended:
-        """The process stops; what follows is for whoever looks at it."""
+        """This branch ends here, and its process as soon as all others have come to an end."""
         entry = self._entry
-        unknown = OutcomeUnknown(
-            f"nobody knows whether {entry.kind!r} at {entry.key} was done (attempts: "
-            f"{entry.attempts}): {why}. Find out, and say so: done with its result, failed, or "
-            f"to be made again (Resolve)"
+        call = DoubtfulCall(
+            pid=self._live.record.pid,
+            key=entry.key,
+            kind=entry.kind,
+            attempts=entry.attempts,
+            why=why,
         )
-        self._live.seal("stopped", unknown)
+        self._live.doubt(call)
         return Suspended()
 
 

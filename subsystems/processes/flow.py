@@ -1,7 +1,7 @@
 """Side by side: parallel, race and timeout over syscalls, each arm on a branch of its own."""
 
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import anyio
 
@@ -15,36 +15,68 @@ T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
 
 
+class Ended(NamedTuple):
+    """How an arm has ended: with a result or an error."""
+
+    number: int
+    result: Any
+    error: Exception | Suspended | None
+
+
+def _failed(arm: Ended) -> bool:
+    return arm.error is not None
+
+
+def _any(arm: Ended) -> bool:
+    return True
+
+
 def _close(work: Sequence[Work[Any]]) -> None:
     for arm in work:
         arm.close()  # never started, or ended already: then this does nothing
 
 
-async def parallel(key: Key, work: Sequence[Work[T]]) -> list[T]:
+async def _run(
+    said: "Transcript", key: Key, work: Sequence[Work[Any]], decides: Callable[[Ended], bool]
+) -> list[Ended]:
+    """Run the arms until all have ended, or one that `decides`; how, in their order.
+
+    One that ends because the process is in doubt leaves the others alone: see `doubt`.
+    """
+    ended: list[Ended] = []
+
+    async def run(number: int, arm: Work[Any]) -> None:
+        started()
+        with on_branch(f"{key}.{number}."):
+            try:
+                one = Ended(number, await arm, None)
+            except (Exception, Suspended) as error:  # noqa: BLE001 - raised by who waits
+                one = Ended(number, None, error)
+        ended.append(one)
+        if decides(one) and not (isinstance(one.error, Suspended) and said.in_doubt):
+            arms.cancel_scope.cancel()
+        said.rest()
+
+    with said.arms(len(work)) as started:
+        async with anyio.create_task_group() as arms:
+            for number, arm in enumerate(work):
+                arms.start_soon(run, number, arm, name=f"arm {key}.{number}")
+    return ended
+
+
+async def parallel(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> list[T]:
     """All of them; the first error cancels the rest and is raised as it is."""
     if len(work) == 1:
         with on_branch(f"{key}.0."):
             return [await work[0]]
-    results: dict[int, T] = {}
-    errors: list[Exception | Suspended] = []
-
-    async def run(number: int, arm: Work[T]) -> None:
-        with on_branch(f"{key}.{number}."):
-            try:
-                results[number] = await arm
-            except (Exception, Suspended) as error:  # noqa: BLE001 - raised below, ungrouped
-                errors.append(error)
-                arms.cancel_scope.cancel()
-
     try:
-        async with anyio.create_task_group() as arms:
-            for number, arm in enumerate(work):
-                arms.start_soon(run, number, arm, name=f"parallel {key}.{number}")
+        ended = await _run(said, key, work, _failed)
     finally:
         _close(work)
+    errors = [arm.error for arm in ended if arm.error is not None]
     if errors:
         raise next((e for e in errors if isinstance(e, Suspended)), errors[0])
-    return [results[number] for number in range(len(work))]
+    return [arm.result for arm in sorted(ended)]
 
 
 async def race(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> T:
@@ -56,34 +88,16 @@ async def race(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> T:
             winner = int(entry.body)
             with on_branch(f"{key}.{winner}."):
                 return await work[winner]
-        winner, result, error = await _first(key, work)
-        if isinstance(error, Suspended):
-            raise error
-        await said.settle(said.origin(key, "race", mark), str(winner))
+        first = (await _run(said, key, work, _any))[0]
+        if isinstance(first.error, Suspended):
+            raise first.error
+        await said.settle(said.origin(key, "race", mark), str(first.number))
     finally:
         _close(work)
-    if error is not None:
-        raise error
-    return result[0]
-
-
-async def _first(
-    key: Key, work: Sequence[Work[T]]
-) -> tuple[int, list[T], Exception | Suspended | None]:
-    ended: list[tuple[int, list[T], Exception | Suspended | None]] = []
-
-    async def run(number: int, arm: Work[T]) -> None:
-        with on_branch(f"{key}.{number}."):
-            try:
-                ended.append((number, [await arm], None))
-            except (Exception, Suspended) as error:  # noqa: BLE001 - raised if this arm won
-                ended.append((number, [], error))
-            arms.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as arms:
-        for number, arm in enumerate(work):
-            arms.start_soon(run, number, arm, name=f"race {key}.{number}")
-    return ended[0]
+    if first.error is not None:
+        raise first.error
+    won: T = first.result
+    return won
 
 
 async def timeout(said: "Transcript", key: Key, seconds: float, work: Work[T]) -> T:

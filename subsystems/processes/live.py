@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..llm.messages import Delta
 from ..storage.messages import Key, Pid, ProcessRecord, State
+from .messages import DoubtfulCall
 from .stream import DeltaStream
-from .syscall import Suspended
+from .syscall import Suspended, Turnstile
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Live:
         "commands",
         "deadlines",
         "doomed",
+        "doubts",
         "error",
         "fresh",
         "leaves_as",
@@ -50,6 +52,7 @@ class Live:
         "streams",
         "taking",
         "task",
+        "turnstile",
         "verdict",
         "waits",
         "waits_in",
@@ -61,7 +64,9 @@ class Live:
         self.sealed = False  # nothing more is journaled: it is being parked or killed
         self.verdict: State | Literal["lost"] | None = None  # what a signal has made of it
         self.error: Exception | None = None  # why it was stopped
-        self.leaves_as: State | None = None  # the kernel is ending: the next wait is the last
+        self.leaves_as: State | None = None  # when all that goes on is waiting
+        self.turnstile = Turnstile()
+        self.doubts: tuple[DoubtfulCall, ...] = ()  # why it is to stop
         self.doomed: float | None = None  # TERM reached it outside of memory: grace in seconds
         self.commands: tuple[int, ...] = ()  # numbers of those that it is obeying
         self.task: asyncio.Task[Any] | None = None
@@ -145,6 +150,16 @@ class Live:
         self.leaves_as = verdict
         if self.only_waits:
             self.cut(verdict, sealed=True)
+
+    def doubt(self, call: DoubtfulCall) -> None:
+        """Nobody knows how this came out: nothing begins any more, and what has begun ends."""
+        self.doubts = (*self.doubts, call)
+        self.turnstile.shut, self.leaves_as = True, "stopped"
+
+    def rest(self) -> None:
+        """Something has ended. In doubt, it leaves when nothing is left that will end."""
+        if self.doubts and self.only_waits and not self.sealed:
+            self.cut("stopped", sealed=True)
 
     def cut(self, verdict: "State | Literal['lost']", *, sealed: bool) -> None:
         """Interrupt the program. Sealed, it cannot say anything more."""

@@ -132,6 +132,16 @@ class ProcessStatus(Value):
         return self.record.pid
 
 
+class DoubtfulCall(Value):
+    """A call whose kernel was lost before its outcome, and why nobody knows that."""
+
+    pid: Pid
+    key: Key
+    kind: str
+    attempts: int
+    why: str
+
+
 class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     """Start a process.
 
@@ -214,18 +224,25 @@ class ReadLive(Request[tuple[Doing, ...]], topic="process.read_live", effect="no
     limit: int = Field(default=200, ge=0)
 
 
-class Resolve(Request[None], topic="process.resolve", effect="idempotent"):
-    """Say how a call came out that a stopped process is in doubt of; the process goes on.
+class ListDoubts(Request[tuple[DoubtfulCall, ...]], topic="process.list_doubts", effect="none"):
+    """The calls that stopped processes are in doubt of, or this process; by process and key."""
 
-    It was `done` with this result, or has `failed` with this error, or is to be made `again`.
-    The call is that at `key`, or the first one in doubt. Raises NotInDoubt.
+    pid: Pid | None = None
+
+
+class Resolve(Request[None], topic="process.resolve", effect="idempotent"):
+    """Say how calls came out that a stopped process is in doubt of.
+
+    They were `done` with this result, or have `failed` with this error, or are to be made
+    `again`: those at `keys`, or, without any, the only one. The process goes on when it is in
+    no doubt any more. Raises NotInDoubt.
     """
 
     pid: Pid
     outcome: Literal["done", "failed", "again"]
     result: JsonValue = None
     error: str = ""
-    key: Key | None = None
+    keys: tuple[Key, ...] = ()
 
 
 class ListProcesses(Request[tuple[ProcessStatus, ...]], topic="process.list", effect="none"):

@@ -456,7 +456,7 @@ class Process:
     async def parallel(self, *work: Coroutine[Any, Any, T]) -> list[T]:
         """Run syscalls side by side; the results in order. The first error ends the others."""
         with self._said.place("parallel") as key:
-            return await flow.parallel(key, work)
+            return await flow.parallel(self._said, key, work)
 
     async def race(self, *work: Coroutine[Any, Any, T]) -> T:
         """Run syscalls side by side until the first is done; the others are cancelled."""

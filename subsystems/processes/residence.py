@@ -9,6 +9,7 @@ from ...kernel.call import Envelope, current
 from ...kernel.secrets import redacted
 from ..storage.messages import (
     ENDED,
+    Annotate,
     Entry,
     Fenced,
     Key,
@@ -19,8 +20,9 @@ from ..storage.messages import (
     StorageUnavailable,
     TakeCommand,
 )
+from .doubt import Finding, outcome_unknown
 from .live import Live
-from .messages import ProcessParked, StepDone
+from .messages import DoubtfulCall, ProcessParked, StepDone
 from .process import Process
 from .program import Exit
 from .signals import KILLED
@@ -111,6 +113,8 @@ async def _leave(
 ) -> None:
     """Leave memory: ended, parked or stopped; lost, it is somebody else's already."""
     live.sealed = True
+    if live.doubts and verdict in ("parked", "stopped"):
+        verdict, error = "stopped", error or outcome_unknown(live.doubts)
     if verdict == "lost" or not await _saved(service, live, _left(live, verdict, result, error)):
         service.forget(live)
         # Its end may have been told while we took it for ours.
@@ -146,9 +150,10 @@ def _left(live: Live, state: State, result: str | None, error: Exception | None)
 async def _saved(service: "Processes", live: Live, record: ProcessRecord) -> bool:
     """Write it, however long the database is away. Not if it is somebody else's by then."""
     taken = [TakeCommand(number=number) for number in live.commands]
+    noted = [Annotate(key=call.key, note=_unknown(call)) for call in live.doubts]
     while True:
         try:
-            await service.commit(record, SaveProcess(record=record), *taken)
+            await service.commit(record, SaveProcess(record=record), *noted, *taken)
         except Fenced:
             return False
         except StorageUnavailable:
@@ -157,3 +162,7 @@ async def _saved(service: "Processes", live: Live, record: ProcessRecord) -> boo
         else:
             live.record = record
             return True
+
+
+def _unknown(call: DoubtfulCall) -> str:
+    return Finding(outcome="unknown", error=call.why).model_dump_json()

@@ -47,8 +47,10 @@ from .messages import (
     Blocked,
     CountLive,
     Doing,
+    DoubtfulCall,
     Inspect,
     Kill,
+    ListDoubts,
     ListProcesses,
     LiveKind,
     NoSuchProcess,
@@ -70,6 +72,7 @@ from .messages import (
 from .program import Definition
 from .registry import definitions
 from .residence import live_through
+from .resolving import Doubts
 from .signals import Signals
 from .stream import DeltaStream
 
@@ -119,6 +122,7 @@ class Processes(
         self.exits: dict[Pid, asyncio.Future[ProcessRecord]] = {}
         self.adoption = Adoption(self, adopt_every_s, adopt=adopt)
         self.mail, self.signals = Mailboxes(self, mailbox), Signals(self)
+        self.doubts = Doubts(self)
         self._newborn: set[Pid] = set()  # born here, and not yet in memory
         self._keyed = anyio.Lock()
         self._running = anyio.Event()
@@ -443,9 +447,15 @@ class Processes(
     async def kill(self, request: Kill) -> None:
         await self.signals.send(request)
 
+    # Doubts
+
+    @handles(ListDoubts)
+    async def list_doubts(self, request: ListDoubts) -> tuple[DoubtfulCall, ...]:
+        return await self.doubts.of(request.pid)
+
     @handles(Resolve)
     async def resolve(self, request: Resolve) -> None:
-        await self.signals.resolve(request)
+        await self.doubts.resolve(request)
 
 
 _NONE = Quota()

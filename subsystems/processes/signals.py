@@ -12,24 +12,20 @@ import anyio
 
 from ..storage.messages import (
     ENDED,
-    Annotate,
     ClaimProcesses,
     Command,
     Commit,
-    Entry,
     FindProcesses,
     Pid,
     PostCommand,
     ProcessRecord,
     ReadCommands,
-    ReadLog,
     SaveProcess,
     State,
     TakeCommand,
 )
-from .doubt import Resolution
 from .live import Live
-from .messages import Kill, NotInDoubt, OutcomeUnknown, Resolve
+from .messages import Kill
 
 if TYPE_CHECKING:
     from .service import Processes
@@ -79,7 +75,7 @@ class Signals:
         else:
             await self._set_absent(pid, "killed" if signal == "KILL" else "stopped")
 
-    async def _claim(self, pid: Pid, *states: State, known: bool = False) -> ProcessRecord | None:
+    async def claim(self, pid: Pid, *states: State, known: bool = False) -> ProcessRecord | None:
         """Take over a process that nobody owns, of a program that is `known` here."""
         programs = self._service.known if known else None
         claim = ClaimProcesses(pid=pid, states=states, programs=programs)
@@ -87,13 +83,13 @@ class Signals:
 
     async def _set_absent(self, pid: Pid, state: State) -> None:
         stopped: tuple[State, ...] = ("stopped",) if state == "killed" else ()
-        record = await self._claim(pid, "running", "parked", *stopped)
+        record = await self.claim(pid, "running", "parked", *stopped)
         if record is not None:
             error = KILLED if state == "killed" else None
             await self._save(replace(record, state=state, error=error, error_kind=None))
 
     async def _continue(self, pid: Pid) -> None:
-        record = await self._claim(pid, "stopped")
+        record = await self.claim(pid, "stopped")
         if record is None:
             return
         cleared = replace(record, state="parked", error=None, error_kind=None, waits_in=())
@@ -102,11 +98,11 @@ class Signals:
 
     async def _terminate_absent(self, pid: Pid) -> None:
         """It comes into memory for its clean-up, if it can; a stopped one just ends."""
-        stopped = await self._claim(pid, "stopped")
+        stopped = await self.claim(pid, "stopped")
         if stopped is not None:
             await self._save(replace(stopped, state="killed", error=KILLED, error_kind=None))
             return
-        record = await self._claim(pid, "running", "parked", known=True)
+        record = await self.claim(pid, "running", "parked", known=True)
         if record is not None:
             await self._service.enter(record, fresh=False)
 
@@ -160,32 +156,3 @@ class Signals:
         """A CONT may have come while the process was being stopped."""
         if any(command.signal == "CONT" for command in await self._read(pid)):
             await self._continue(pid)
-
-    # Doubt
-
-    async def resolve(self, request: Resolve) -> None:
-        """Write down what a human says of a call, and let the process go on."""
-        record = await self._service.read(request.pid)
-        if record.state != "stopped" or record.error_kind != OutcomeUnknown.__name__:
-            raise NotInDoubt(f"process {request.pid} ({record.state}) is in no doubt of a call")
-        entry = await self._in_doubt(record, request)
-        owned = await self._claim(record.pid, "stopped")
-        if owned is None:
-            raise NotInDoubt(f"process {request.pid} has just gone on")
-        said = Resolution(outcome=request.outcome, result=request.result, error=request.error)
-        note = Annotate(key=entry.key, note=said.model_dump_json())
-        owned = replace(owned, state="parked", error=None, error_kind=None, waits_in=())
-        await self._service.commit(owned, note, SaveProcess(record=owned))
-        await self._service.resume(owned.pid)
-
-    async def _in_doubt(self, record: ProcessRecord, request: Resolve) -> Entry:
-        """The call that is meant."""
-        log = await self._service.request(ReadLog(pid=record.pid, step=record.step))
-        begun = [e for e in log if not e.settled and e.effect != "none"]
-        meant = [e for e in begun if e.key == request.key] if request.key else begun
-        told = [e for e in meant if f" at {e.key} " in (record.error or "")] or meant
-        if not told:
-            raise NotInDoubt(f"no call of process {request.pid} at {request.key} is in doubt")
-        if told[0].kind == "think" and request.outcome == "done":
-            raise NotInDoubt("a model's answer cannot be made up; let it be asked `again`")
-        return told[0]

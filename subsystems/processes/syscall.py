@@ -20,16 +20,31 @@ class Suspended(BaseException):
     """The process leaves memory here; nothing more is journaled. Not for programs to catch."""
 
 
+class Turnstile:
+    """Whether a process may begin anything new. Its branches share one; see `doubt`."""
+
+    __slots__ = ("shut",)
+
+    def __init__(self) -> None:
+        self.shut = False
+
+    def enter(self) -> None:
+        """Raise Suspended where it is shut."""
+        if self.shut:
+            raise Suspended
+
+
 class Branch:
     """A line of execution in a step: the step itself, or an arm of a parallel.
 
     Syscalls on one branch come one after another, so their ordinals are the same in each run.
     """
 
-    __slots__ = ("busy", "ordinal", "path", "task")
+    __slots__ = ("begun", "busy", "ordinal", "path", "task", "turnstile")
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, turnstile: Turnstile) -> None:
+        self.path, self.turnstile = path, turnstile
+        self.begun = False  # its syscall has reached outside
         self.ordinal = 0
         self.busy: str | None = None
         self.task = id(asyncio.current_task())  # the task itself would make a cycle
@@ -41,10 +56,16 @@ class Branch:
                 f"{kind!r} was called beside {self.busy or 'other syscalls'!r} on the same path, "
                 "so their order is chance; use `await self.parallel(...)` to run them side by side"
             )
-        self.busy = kind
+        self.busy, self.begun = kind, False
         key = f"{self.path}{self.ordinal}"
         self.ordinal += 1
         return key
+
+    def begin(self) -> None:
+        """The syscall is about to reach outside, perhaps again. Raises Suspended."""
+        if not self.begun:
+            self.turnstile.enter()
+        self.begun = True
 
     def free(self) -> None:
         self.busy = None
@@ -56,7 +77,7 @@ branch: ContextVar[Branch] = ContextVar("aoskernel_branch")
 
 @contextmanager
 def on_branch(path: str) -> Iterator[None]:
-    token = branch.set(Branch(path))
+    token = branch.set(Branch(path, branch.get().turnstile))
     try:
         yield
     finally:

@@ -59,7 +59,7 @@ class Transcript:
     def begin(self, step: int, log: dict[Key, Entry]) -> None:
         """A step begins here; `log` is what is known of it already."""
         self._log = log
-        branch.set(Branch(f"{step}:"))
+        branch.set(Branch(f"{step}:", self._live.turnstile))
 
     @contextmanager
     def place(self, kind: str) -> Iterator[Key]:
@@ -70,6 +70,30 @@ class Transcript:
             yield key
         finally:
             place.free()
+
+    @contextmanager
+    def arms(self, count: int) -> Iterator[Callable[[], None]]:
+        """Branches that have not started yet are at work too, each until it calls this."""
+        live, left = self._live, count
+        live.open += count
+
+        def started() -> None:
+            nonlocal left
+            left, live.open = left - 1, live.open - 1
+
+        try:
+            yield started
+        finally:
+            live.open -= left
+
+    @property
+    def in_doubt(self) -> bool:
+        """Is it to stop, as soon as what is under way has ended?"""
+        return bool(self._live.doubts) and not self._live.sealed
+
+    def rest(self) -> None:
+        """A branch has ended."""
+        self._live.rest()
 
     def _take(self, place: Branch, kind: str) -> Key:
         if self._live.sealed:
@@ -96,6 +120,7 @@ class Transcript:
         known = self._log.get(origin.key)
         if known is not None and known.note:
             return float(known.note)
+        self._live.turnstile.enter()
         made = make()
         intent = Intend(
             key=origin.key,
@@ -208,6 +233,7 @@ class Transcript:
         finally:
             place.free()
             self._live.open -= 1
+            self._live.rest()
             if self._live.taking:  # committed with its letter, or free for others again
                 self._live.taking.pop(key, None)
 
@@ -217,6 +243,7 @@ class Transcript:
             self._service.signals.terminate(self._live)
         begun = self._log.get(origin.key)
         if begun is None or begun.effect == "none":
+            self._live.turnstile.enter()
             return await work(origin)
         origin = origin._replace(attempts=begun.attempts)
         return await Doubt(self._service, self._live, begun).settled(origin, work, recovery)

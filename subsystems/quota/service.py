@@ -213,6 +213,9 @@ class Quotas(
                 await self._settle(passage)
             raise
         except BaseException as error:
+            if passage.carried:  # its process is to stop, and nothing of it has begun
+                passage.undo()
+                raise
             use.end = "failed" if isinstance(error, Exception) else "cut"
             with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(StorageError):
                 await self._settle(passage)

@@ -1,7 +1,6 @@
 """The application that is killed: its main spawns its program by key, or meets it again."""
 
 import os
-import re
 import socket
 import traceback
 from collections.abc import Awaitable, Callable
@@ -14,9 +13,15 @@ from chaos.devices import TOOLS, model
 from chaos.programs import Agent, Job, shop
 
 from aoskernel import Kernel, spawn
-from aoskernel.subsystems.processes.messages import Kill, ListProcesses, NotInDoubt, Resolve
+from aoskernel.subsystems.processes.messages import (
+    DoubtfulCall,
+    Kill,
+    ListDoubts,
+    ListProcesses,
+    NotInDoubt,
+    Resolve,
+)
 from aoskernel.subsystems.scheduler.messages import Waiting
-from aoskernel.subsystems.storage.messages import ProcessRecord
 
 AGENTS = 100
 OVER = {"exited", "failed", "killed", "stopped"}
@@ -37,21 +42,19 @@ async def _settle(kernel: Kernel) -> None:
     """Be the human who asks the world, and says of a call in doubt how it came out."""
     while True:
         for status in await kernel.request(ListProcesses()):
-            if status.record.state == "stopped":
-                await _tell_the_truth(kernel, status.record)
+            record = status.record
+            assert record.state != "stopped" or record.error_kind == "OutcomeUnknown", record.error
+        for call in await kernel.request(ListDoubts()):
+            await _tell_the_truth(kernel, call)
         await anyio.sleep(0.02)
 
 
-async def _tell_the_truth(kernel: Kernel, record: ProcessRecord) -> None:
-    """About the call that the process stopped at."""
-    assert record.error_kind == "OutcomeUnknown", record.error
-    named = re.search(r" at (\S+) was done", record.error or "")
-    assert named, record.error
-    key = named[1]
-    truth = await wire.ask(kind="truth", key=f"{record.pid}/{key}")
+async def _tell_the_truth(kernel: Kernel, call: DoubtfulCall) -> None:
+    truth = await wire.ask(kind="truth", key=f"{call.pid}/{call.key}")
     outcome: Literal["again", "done"] = "again" if truth is None else "done"
-    with suppress(NotInDoubt):  # the process that was listed has gone on since
-        await kernel.request(Resolve(pid=record.pid, outcome=outcome, result=truth, key=key))
+    said = Resolve(pid=call.pid, outcome=outcome, result=truth, keys=(call.key,))
+    with suppress(NotInDoubt):  # another application has said so since
+        await kernel.request(said)
 
 
 async def shopping(kernel: Kernel) -> Any:

@@ -109,7 +109,7 @@ def test_a_call_in_doubt_waits_for_a_human(aosk: Aosk, durable: Durable, tmp_pat
     dies(config)
     with up(config) as daemon:
         daemon.logs("process.parked")
-        assert f"`aosk resolve {pid} KEY`" in shown(aosk, pid)["reason"]
+        assert f"`aosk resolve {pid} KEY...`" in shown(aosk, pid)["reason"]
         (call,) = aosk("trace", str(pid), "--json").document["syscalls"]
         assert (call["key"], call["standing"]) == ("0:0", "unknown")
         aosk("resolve", str(pid), "0:0", "--done", '"it was"')

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from daemons import configure, leave, run
-from errands import Count, brief, choose, fail, family, listen, look_up
+from daemons import configure, leave, left_in_doubt, run
+from errands import Count, brief, choose, fail, family, listen, look_up, order_twice
 
 from aoskernel.plugins.cli.exits import ExitCode
 
@@ -272,6 +272,39 @@ def test_only_a_process_in_doubt_is_resolved(aosk: Aosk, past: Past) -> None:
     told = aosk("resolve", str(pid), "0:0", "--again")
     assert told.code == ExitCode.FAILED
     assert "in no doubt" in told.err
+
+
+def test_calls_in_doubt_are_listed_and_resolved_one_by_one(aosk: Aosk, durable: Durable) -> None:
+    pid = left_in_doubt(durable(), order_twice(), calls=2)
+    doubts = aosk("asks", "--json").document["doubts"]
+    assert [(doubt["pid"], doubt["key"]) for doubt in doubts] == [
+        (pid, "0:0.0.0"),
+        (pid, "0:0.1.0"),
+    ]
+    for told in aosk("asks").out, aosk("ps").out:
+        assert "0:0.0.0" in told
+        assert "0:0.1.0" in told
+    first = aosk("resolve", str(pid), "0:0.0.0", "--done", '"so"')
+    assert first.out == f"0:0.0.0 of process {pid}: done; still in doubt: 0:0.1.0\n"
+    assert pids(aosk("ps", "--json", "--state", "stopped")) == [pid]
+    last = aosk("resolve", str(pid), "0:0.1.0", "--failed", "no", "--json").document
+    assert (last["keys"], last["left"]) == (["0:0.1.0"], [])
+    assert pids(aosk("ps", "--json", "--state", "stopped")) == []
+    assert aosk("asks", "--json").document["doubts"] == []
+
+
+def test_all_calls_in_doubt_are_resolved_with_one_command(aosk: Aosk, durable: Durable) -> None:
+    pid = left_in_doubt(durable(), order_twice(), calls=2)
+    told = aosk("resolve", str(pid), "--all", "--again")
+    assert told.out == f"0:0.0.0, 0:0.1.0 of process {pid}: again; it goes on\n"
+    assert pids(aosk("ps", "--json", "--state", "stopped")) == []
+
+
+@pytest.mark.parametrize("which", [[], ["0:0", "--all"]])
+def test_what_is_resolved_is_named(aosk: Aosk, which: list[str]) -> None:
+    told = aosk("resolve", "1", *which, "--again")
+    assert told.code == ExitCode.USAGE
+    assert "say --all" in told.err
 
 
 @pytest.mark.parametrize(

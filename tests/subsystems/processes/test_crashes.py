@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -18,7 +18,7 @@ from one_storage import OneStorage, until
 from aoskernel import Kernel, Process, assistant, program, spawn, tool
 from aoskernel.drivers.llm.scripted import call
 from aoskernel.drivers.storage.memory import MemoryStorage
-from aoskernel.subsystems.processes.messages import Inspect, Resolve
+from aoskernel.subsystems.processes.messages import Inspect, ListDoubts, Resolve
 from aoskernel.subsystems.storage.driver import Ring
 from aoskernel.subsystems.storage.messages import (
     ClaimProcesses,
@@ -198,14 +198,11 @@ async def _application(one: OneStorage, world: World) -> Any:
 
 async def _settled(kernel: Kernel, pid: Pid, world: World) -> bool:
     """Has it ended? On the way, a human who knows the world says how calls came out."""
-    for record in await kernel.request(FindProcesses()):
-        if record.error_kind == "OutcomeUnknown" and record.state == "stopped":
-            key = str(record.error).partition(" at ")[2].partition(" ")[0]
-            sold = world.sold.get(f"{record.pid}/{key}")
-            if sold is not None:
-                await kernel.request(Resolve(pid=record.pid, outcome="done", result=sold))
-            else:
-                await kernel.request(Resolve(pid=record.pid, outcome="again"))
+    for doubt in await kernel.request(ListDoubts()):
+        sold = world.sold.get(f"{doubt.pid}/{doubt.key}")
+        outcome: Literal["again", "done"] = "again" if sold is None else "done"
+        said = Resolve(pid=doubt.pid, outcome=outcome, result=sold, keys=(doubt.key,))
+        await kernel.request(said)
     return (await kernel.request(Inspect(pid=pid))).record.state in ("exited", "failed")
 
 

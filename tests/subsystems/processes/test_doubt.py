@@ -6,8 +6,9 @@ from typing import Any
 import anyio
 import pytest
 from one_storage import OneStorage, log_of, processes_of, reached, until
+from shop import Shop
 
-from aoskernel import Kernel, Process, ProcessFailed, assistant, program, spawn, tool
+from aoskernel import Kernel, Process, ProcessFailed, assistant, program, spawn
 from aoskernel.drivers.llm.scripted import call
 from aoskernel.subsystems.processes.messages import (
     ListProcesses,
@@ -16,38 +17,9 @@ from aoskernel.subsystems.processes.messages import (
     SyscallRepeated,
 )
 from aoskernel.subsystems.storage.messages import Pid
-from aoskernel.subsystems.tools.messages import Reconciled, done, not_done, unknown
+from aoskernel.subsystems.tools.messages import Reconciled, done, not_done
 
 World = dict[str, Any]
-PYTHON = "aoskernel.drivers.tools.python:PythonTools"
-
-
-class Shop:
-    """The outside world: it counts, and holds a call for as long as it is shut."""
-
-    def __init__(self, **declared: Any) -> None:
-        self.orders: list[str] = []
-        self.keys: list[str] = []
-        self.reached, self.open = anyio.Event(), anyio.Event()
-        self.says: Reconciled = unknown
-
-        async def buy(what: str) -> str:
-            self.reached.set()
-            await self.open.wait()
-            self.orders.append(what)
-            return f"bought {what}"
-
-        if declared.pop("reconciles", False):
-            declared["reconcile"] = self.reconcile
-        self.buy = tool(**declared)(buy)
-
-    def reconcile(self, key: str) -> Reconciled:
-        self.keys.append(key)
-        return self.says
-
-    def tables(self, **more: Any) -> dict[str, dict[str, Any]]:
-        python = {"driver": PYTHON, "functions": [self.buy]}
-        return {"tools.shop": python, **more}
 
 
 @program
