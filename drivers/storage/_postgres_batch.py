@@ -197,7 +197,9 @@ class Written:
 
 
 class Batch:
-    """Commits that one statement can write: in one epoch of each process, after its birth."""
+    """Commits that one statement can write: in one epoch of each process, after its birth and
+    until it is left.
+    """
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes = most, most_bytes
@@ -207,6 +209,7 @@ class Batch:
         self._accounts: set[tuple[str, str]] = set()
         self._tickets: set[int] = set()
         self._charges = False
+        self._closed: set[d.Pid] = set()
 
     def takes(self, written: Written) -> bool:
         """Take it if it can go with the others; the first always can."""
@@ -221,6 +224,12 @@ class Batch:
         self._accounts |= written.accounts
         self._tickets |= written.reserves
         self._charges = self._charges or bool(written.reserves or written.spends)
+        alike = self._epochs.get(pid, epoch) == epoch and pid not in self._closed
+        if self._count and not (fits and alike):
+            return False
+        self._count, self._size = self._count + 1, self._size + written.size
+        self._epochs[pid] = epoch
+        self._closed |= {*written.bears, pid} if written.leaves else written.bears
         return True
 
     def _keeps_accounts(self, written: Written) -> bool:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
@@ -41,6 +41,7 @@ class Commits:
         self.last = 0
         self.fresh = FreshPages()
         self._connections, self._namespace = connections, namespace
+        self._sending = anyio.Lock(fast_acquire=True)
         self._queue: deque[Pending] = deque()
         self._writing: Sequence[Pending] = ()
         self._unsure: deque[Sequence[Pending]] = deque()
@@ -49,6 +50,12 @@ class Commits:
         self._soon: asyncio.TimerHandle | None = None
         self._gaps: dict[tuple[d.Pid, int], Exception] = {}  # lazy ones that are not written
         self._closed = False
+
+    @asynccontextmanager
+    async def renumbered(self) -> AsyncIterator[None]:
+        """Nothing is written while the kernel gets another number, and its processes with it."""
+        async with self._sending:
+            yield
 
     async def put(self, commit: d.Commit) -> None:
         """Have it written. Who stops waiting does not stop it. Raises StorageError."""
@@ -188,8 +195,9 @@ class Commits:
     async def _send(self, waiting: Sequence[Pending]) -> dict[d.Pid, d.StorageError]:
         """Why nothing was written for these processes."""
         commits = [pending.written for pending in waiting]
-        statement, told = prepared(commits, self.kernel, self._namespace)
-        rows = await self._connections.run(statement, *told)
+        async with self._sending:
+            statement, told = prepared(commits, self.kernel, self._namespace)
+            rows = await self._connections.run(statement, *told)
         written = {row["pid"] for row in rows}
         absent = [p.written for p in waiting if p.written.commit.pid not in written]
         return await self._why(absent) if absent else {}

@@ -60,7 +60,7 @@ class Database:
     async def run(self, ring: d.Ring) -> None:
         """Write commits, keep the kernel's place and hear of others until cancelled."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._keep_place, name="lease")
+            tasks.start_soon(self._keep_place, ring, name="lease")
             tasks.start_soon(self._doorbell.listen, ring, name="doorbell")
             await self._commits.run()
 
@@ -163,22 +163,24 @@ class Database:
 
     # The place among the kernels
 
-    async def _keep_place(self) -> None:
+    async def _keep_place(self, ring: d.Ring) -> None:
         while True:
             await anyio.sleep(self.settings.lease_s / 3)
             with suppress(d.StorageError):
-                await self._renew()
+                await self._renew(ring)
                 await self._give_back()
                 await self._connections.run(sql("sweep_records"))
 
-    async def _renew(self) -> None:
+    async def _renew(self, ring: d.Ring) -> None:
         at = self._commits.kernel, self.settings.lease_s
         if not await self._connections.run(sql("renew"), *at):
             await self._enter()
+            ring(None)  # who has taken processes of ours could not tell us by our number
 
     async def _enter(self) -> None:
-        at = self._place(self._commits.kernel)
-        ((self._commits.kernel,),) = await self._connections.run(sql("enter"), *at)
+        async with self._commits.renumbered():
+            at = self._place(self._commits.kernel)
+            ((self._commits.kernel,),) = await self._connections.run(sql("enter"), *at)
         self._entered()
 
     async def _give_back(self) -> None:

@@ -15,7 +15,9 @@ PAUSE_S = 0.5
 
 
 class Doorbell:
-    """Hears `pg_notify` of commits: "KERNEL PID", 0 for what no kernel knows by itself."""
+    """Hears `pg_notify`: of commits "KERNEL PID", 0 for what no kernel knows by itself; of claims
+    "only KERNEL PID", which is for the kernel that has lost the process.
+    """
 
     def __init__(self, connections: Connections, namespace: str) -> None:
         self._connections, self._namespace = connections, namespace
@@ -33,8 +35,8 @@ class Doorbell:
         connection, lost = await self._connections.another(), anyio.Event()
 
         def hear(_connection: Any, _process: int, _channel: str, told: str) -> None:
-            kernel, _, pid = told.partition(" ")
-            if int(kernel) != self.kernel:
+            *only, kernel, pid = told.split()
+            if (int(kernel) == self.kernel) == bool(only):
                 ring((d.Pid(int(pid)),))
 
         try:

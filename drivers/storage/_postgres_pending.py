@@ -51,4 +51,6 @@ def fault(written: Written, lease: tuple[int, int] | None) -> d.StorageError | N
             return None
         case (current, _) if current != epoch:
             return d.Fenced(f"process {pid} belongs to epoch {current}, this was {epoch}")
-    return d.Fenced(f"there is a process {pid} already")
+        case _ if pid in written.bears:
+            return d.Fenced(f"there is a process {pid} already")
+    return d.Fenced(f"process {pid} is not this kernel's in epoch {epoch}, or not any more")

@@ -38,12 +38,18 @@ class _Process:
 
     epoch: int = 0
     owned: bool = False
+    lapsed: bool = False  # the owner's lease has run out; it may write until another claims
     record: tuple[Any, ...] = ()
     born: float = 0.0
     since: float = 0.0
     log: dict[str, _Row] | None = None
     pages: list[tuple[Any, ...]] | None = None
     letters: dict[int, d.Letter] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """By a kernel that lives."""
+        return self.owned and not self.lapsed
 
     def put(self, record: d.ProcessRecord) -> None:
         if not self.record or self.record[_STATE] != record.state:
@@ -94,20 +100,17 @@ class MemoryStorage:
         self._programs.clear()
         for process in self._processes.values():
             if process.owned:
-                process.owned = False
+                process.lapsed = True
                 process.record = _row(replace(_record(process.record), silent=process.epoch))
 
     async def new_pid(self) -> d.Pid:
         return d.Pid(next(self._pids))
 
     async def commit(self, commit: d.Commit) -> None:
-        process = self._processes.setdefault(commit.pid, _Process())
-        if commit.epoch != process.epoch:
-            raise d.Fenced(
-                f"process {commit.pid} belongs to epoch {process.epoch}, this was {commit.epoch}"
-            )
+        self._check_owner(commit)
         self._check_keys(commit)
         self._accounts.check(commit.writes)
+        process = self._processes.setdefault(commit.pid, _Process())
         rung: set[d.Pid] = set()
         for write in commit.writes:
             called = _WRITERS[type(write)](self, commit.pid, process, write)
@@ -119,6 +122,16 @@ class MemoryStorage:
     def _called(self, pid: d.Pid) -> set[d.Pid] | None:
         """The process itself; but a kernel that is alone knows what it did."""
         return {pid} if len(self._doors) > 1 else None
+
+    def _check_owner(self, commit: d.Commit) -> None:
+        """What comes from outside of all processes nobody owns."""
+        pid, process = commit.pid, self._of(commit.pid)
+        if commit.epoch != process.epoch:
+            raise d.Fenced(
+                f"process {pid} belongs to epoch {process.epoch}, this was {commit.epoch}"
+            )
+        if pid and not process.owned and (process.record or not _bears(commit)):
+            raise d.Fenced(f"nobody owns process {pid}, or it is not there")
 
     def _check_keys(self, commit: d.Commit) -> None:
         for write in commit.writes:
@@ -137,17 +150,24 @@ class MemoryStorage:
     def _claim(self, pid: d.Pid, claim: d.ClaimProcesses) -> d.ProcessRecord | None:
         process = self._of(pid)
         row = process.record
-        if process.owned or not row or row[_STATE] not in claim.states:
+        if process.is_held or not row or row[_STATE] not in claim.states:
             return None
         if claim.programs is not None and row[_PROGRAM] not in claim.programs:
             return None
         record = _record(row)
         if claim.due_by is not None and not self._is_due(record, claim.due_by):
             return None
-        process.epoch, process.owned = process.epoch + 1, True
+        if process.lapsed:
+            self._tell_owner(pid)
+        process.epoch, process.owned, process.lapsed = process.epoch + 1, True, False
         record = replace(record, state="running", epoch=process.epoch)
         process.put(record)
         return record
+
+    def _tell_owner(self, pid: d.Pid) -> None:
+        """Of all that hear it, it is the one to whom that is news."""
+        for ring in self._doors:
+            ring({pid})
 
     def _is_due(self, record: d.ProcessRecord, moment: float) -> bool:
         waits, pid = record.waits_in, record.pid
@@ -329,7 +349,7 @@ class MemoryStorage:
         return tuple(pid for pid in query.pids if self._is_stranded(self._of(pid)))
 
     def _is_stranded(self, process: _Process) -> bool:
-        if process.owned or not process.record:
+        if process.is_held or not process.record:
             return False
         record = _record(process.record)
         is_known = (record.program, record.version) in self._programs
@@ -338,7 +358,7 @@ class MemoryStorage:
     def _find_tenures(self, query: d.FindTenures) -> tuple[d.Tenure, ...]:
         found = ((pid, self._of(pid)) for pid in query.pids)
         return tuple(
-            d.Tenure(pid=pid, kernel=1 if process.owned else None, since=process.since)
+            d.Tenure(pid=pid, kernel=1 if process.is_held else None, since=process.since)
             for pid, process in found
             if process.record
         )
@@ -407,6 +427,12 @@ def _entry(key: str, row: _Row) -> d.Entry:
         epoch=epoch,
         note=note,
     )
+
+
+def _bears(commit: d.Commit) -> bool:
+    """Itself, that is."""
+    births = (write.record.pid for write in commit.writes if isinstance(write, d.AddProcess))
+    return commit.pid in births
 
 
 def _matches(record: d.ProcessRecord, query: d.FindProcesses) -> bool:

@@ -15,10 +15,12 @@ from ..storage.messages import (
     Key,
     ProcessRecord,
     ReadLog,
+    ReadProcess,
     SaveProcess,
     State,
     StorageUnavailable,
     TakeCommand,
+    Write,
 )
 from .doubt import Finding, outcome_unknown
 from .live import Live
@@ -153,15 +155,24 @@ async def _saved(service: "Processes", live: Live, record: ProcessRecord) -> boo
     noted = [Annotate(key=call.key, note=_unknown(call)) for call in live.doubts]
     while True:
         try:
-            await service.commit(record, SaveProcess(record=record), *noted, *taken)
-        except Fenced:
-            return False
+            if not await _written(service, record, *noted, *taken):
+                return False
         except StorageUnavailable:
             if service.ending:
                 return False
         else:
             live.record = record
             return True
+
+
+async def _written(service: "Processes", record: ProcessRecord, *more: Write) -> bool:
+    """Is it there, be it by an attempt before this one, whose answer was lost?"""
+    try:
+        await service.commit(record, SaveProcess(record=record), *more)
+    except Fenced:
+        found = await service.request(ReadProcess(pid=record.pid))
+        return found is not None and (found.epoch, found.state) == (record.epoch, record.state)
+    return True
 
 
 def _unknown(call: DoubtfulCall) -> str:

@@ -191,10 +191,13 @@ class StorageDriver(Protocol):
         ...
 
     async def commit(self, commit: Commit) -> None:
-        """All writes or none. Raises Fenced when `epoch` is not the process's newest."""
+        """All writes or none. Raises Fenced unless this kernel owns the process, in this epoch."""
 
     async def claim(self, claim: ClaimProcesses) -> tuple[ProcessRecord, ...]:
-        """Take over processes that nobody owns, by the database's clock."""
+        """Take over processes that nobody owns, by the database's clock.
+
+        Of those whose owner has only fallen silent, that owner's `ring` tells.
+        """
         ...
 
     async def read(self, query: Request[R]) -> R:

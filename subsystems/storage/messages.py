@@ -33,7 +33,7 @@ class StorageError(KernelError):
 
 
 class Fenced(StorageError):
-    """Another kernel owns this process now; nothing was written."""
+    """This kernel does not own the process, or not any more; nothing was written."""
 
 
 class KeyTaken(StorageError):
@@ -565,7 +565,9 @@ Write = Annotated[
 
 
 class Commit(Request[None], topic="storage.commit", effect="idempotent"):
-    """All of these writes or none, for one process, if `epoch` is still its owner's.
+    """All of these writes or none, for one process, if this kernel owns it, in this `epoch`.
+
+    Who has left a process, or has only read its epoch, does not. Process 0 is the outside.
 
     What belongs to no process, e.g. a service's records, is committed from OUTSIDE.
     Nobody waits for a `lazy` one: it is written with the next that is not, whoever's, or a
@@ -795,6 +797,8 @@ class Rang(Event, topic="storage.rang", urgent=True):
     """Something has happened to these processes, in whichever kernel: a letter, a command, an
     answer, their end, or that of one they wait for. None: to any of them, unheard. Number 0
     stands for the accounts: a ceiling was set.
+    answer, their end, that of one they wait for, or another kernel has taken them over. None:
+    to any of them, unheard.
     """
 
     pids: tuple[Pid, ...] | None

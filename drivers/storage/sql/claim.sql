@@ -2,7 +2,7 @@
 -- Who comes second to a row looks again at that row alone, not at the kernels; so it is the
 -- epoch that tells whether somebody was there first.
 with free as materialized (
-    select process.pid, lease.epoch
+    select process.pid, lease.epoch, lease.owner
     from process
     join lease using (pid)
     where process.namespace = $1
@@ -91,9 +91,20 @@ assumed as (
         lost = account.lost + sums.amount
     from (select scope, what, sum(amount) as amount from unspent group by scope, what) as sums
     where account.namespace = $1 and account.scope = sums.scope and account.what = sums.what
+),
+robbed as (
+    -- A kernel that has only fallen silent does not see it by itself where it only waits.
+    select taken.pid
+    from taken
+    join free using (pid)
+    join kernel on kernel.id = free.owner
+    where pg_notify(
+        'aosk_' || md5(current_schema || '/' || $1), 'only ' || kernel.id || ' ' || taken.pid
+    ) is null
 )
 update process
 set state = 'running', since = case when state = 'running' then since else now() end
 from taken
 where process.pid = taken.pid and process.state = any ($7::text[])
+    and not exists (select from robbed)
 returning process.*, taken.epoch, taken.seq, taken.silent

@@ -2,20 +2,18 @@
 -- parameters that are arrays: their columns are in _postgres_statement.py, which also leaves out
 -- every part that speaks of a table without rows, be it in a comment.
 -- Who may write is whom an update or an insert of `fenced` has found; of all others, nothing
--- is written. An update waits for whoever holds the row and looks again then, so that a
+-- is written. For a process it is its owner, in its epoch: one that has left it, or has only
+-- read the epoch, is not. An update waits for whoever holds the row and looks again then, so that a
 -- statement that is sent twice, because its answer was lost, is carried out once.
 with
 owned as (
     update lease
     set
         seq = claim.seq,
-        owner = case
-            when claim.leaves then null
-            when not claim.leaves then :kernel
-            else lease.owner
-        end
+        owner = case when claim.leaves then null else lease.owner end
     from (select * from :claims) as claim
-    where lease.pid = claim.pid and lease.epoch = claim.epoch and lease.seq < claim.seq
+    where lease.pid = claim.pid and lease.epoch = claim.epoch and lease.owner = :kernel
+        and lease.seq < claim.seq
     returning lease.pid
 ),
 outside as (

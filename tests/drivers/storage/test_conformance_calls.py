@@ -272,6 +272,42 @@ async def test_an_end_rings_for_who_waits_for_it_even_where_it_was_written(make:
         await bell.hears(waits, bound)
 
 
+SILENCE = "update kernel set until = now() - interval '1 second' where id = $1"
+FORGET = "delete from kernel where id = $1"
+
+
+async def test_a_claim_rings_for_the_kernel_that_had_the_process_and_only_there(
+    make: Make,
+) -> None:
+    silent, taker, other = make(), make(), make()
+    lost, taken, heard = Bell(), Bell(), Bell()
+    async with opened(silent, ring=lost), opened(taker, ring=taken), opened(other, ring=heard):
+        for bell in (lost, taken, heard):
+            await bell.rung.wait()  # it listens
+        pids = [await born(silent) for _ in range(3)]
+        place = database_of(silent)
+        await place._connections.run(SILENCE, place._commits.kernel)
+        assert len(await taker.claim(ClaimProcesses())) == 3
+        await lost.hears(*pids)
+        await _posts_a_letter(taker, pids[0])
+        await heard.hears(pids[0])
+        assert (taken.heard, heard.heard) == (set(), {pids[0]})
+
+
+async def test_a_kernel_that_was_forgotten_rings_for_everything(make: Make) -> None:
+    driver, bell = make(lease_s=0.3), Bell()
+    async with opened(driver, ring=bell):
+        await bell.rung.wait()
+        bell.rung = anyio.Event()
+        place = database_of(driver)
+        await place._connections.run(FORGET, place._commits.kernel)
+        await bell.rung.wait()
+
+
+def database_of(driver: Any) -> Any:
+    return driver._running() if hasattr(driver, "_running") else driver._database
+
+
 HANG_UP = """
 select pg_terminate_backend(pid) from pg_stat_activity
 where application_name = 'aoskernel' and query ilike 'listen%' and datname = current_database()
@@ -291,8 +327,7 @@ async def test_a_doorbell_whose_line_was_cut_rings_for_everything_and_then_goes_
     async with opened(ours, ring=ring):
         await bell.rung.wait()
         bell.rung = anyio.Event()
-        database: Any = ours._running() if hasattr(ours, "_running") else ours._database  # type: ignore[attr-defined]
-        await database._connections.run(HANG_UP)
+        await database_of(ours)._connections.run(HANG_UP)
         await bell.rung.wait()
         assert everything == [True, True]
         theirs = make()

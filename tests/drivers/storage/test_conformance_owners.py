@@ -110,6 +110,69 @@ async def test_kernels_that_claim_at_once_get_different_processes(make: Make) ->
         assert sorted(claimed) == sorted(pids)
 
 
+async def test_who_has_left_a_process_writes_nothing_more_for_it(driver: StorageDriver) -> None:
+    """Nobody has claimed it, so its epoch is still the same."""
+    async with opened(driver):
+        for state in ("parked", "stopped", "exited"):
+            pid = await born(driver)
+            await put(driver, pid, SaveProcess(record=record(pid, state=state)))
+            late = AddPage(page=Page(role="user", text="late")), SaveProcess(record=record(pid))
+            for write in late:
+                with pytest.raises(Fenced):
+                    await put(driver, pid, write)
+            found = await driver.read(ReadProcess(pid=pid))
+            assert found is not None
+            assert (found.state, await driver.read(ReadPages(pid=pid))) == (state, ())
+
+
+async def test_what_is_said_right_behind_the_leaving_is_not_written(driver: StorageDriver) -> None:
+    """Both wait for the same statement."""
+    async with opened(driver):
+        pid = await born(driver)
+        fenced = list[int]()
+
+        async def leave() -> None:
+            await put(driver, pid, SaveProcess(record=record(pid, state="parked")))
+
+        async def write(number: int) -> None:
+            try:
+                await put(driver, pid, AddPage(page=Page(role="user", text=str(number))))
+            except Fenced:
+                fenced.append(number)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write, 1)
+            tasks.start_soon(leave)
+            tasks.start_soon(write, 2)
+        pages = [page.text for page in await driver.read(ReadPages(pid=pid))]
+        assert (pages, fenced) == (["1"], [2])
+
+
+async def test_a_kernel_that_knows_the_epoch_of_a_process_does_not_own_it(make: Make) -> None:
+    owner, other = make(), make()
+    async with opened(owner), opened(other):
+        pid = await born(owner)
+        child = record(await other.new_pid())
+        for write in (
+            AddPage(page=Page(role="user", text="not mine")),
+            SaveProcess(record=record(pid)),
+            SaveProcess(record=record(pid, state="parked")),
+            AddProcess(record=child),
+        ):
+            with pytest.raises(Fenced):
+                await put(other, pid, write)
+        await put(owner, pid, AddPage(page=Page(role="user", text="mine")))
+        assert [page.text for page in await other.read(ReadPages(pid=pid))] == ["mine"]
+        assert await other.read(ReadProcess(pid=child.pid)) is None
+
+
+async def test_who_was_never_born_writes_nothing(driver: StorageDriver) -> None:
+    async with opened(driver):
+        with pytest.raises(Fenced):
+            pid = await driver.new_pid()
+            await put(driver, pid, AddPage(page=Page(role="user", text="a ghost")))
+
+
 async def test_a_kernel_whose_lease_has_run_out_loses_its_processes(make: Make) -> None:
     frozen, other = make(lease_s=0.2), make()
     with anyio.fail_after(30):
@@ -174,8 +237,10 @@ async def test_a_process_goes_on_with_another_kernel_where_it_was(make: Make) ->
 async def test_kernels_of_two_namespaces_see_nothing_of_each_other(make: Make) -> None:
     ours, theirs = make(), make(namespace="other")
     async with opened(ours), opened(theirs):
-        pid = await parked(ours, key="theirs too")
+        pid = await ours.new_pid()
+        await put(ours, pid, AddProcess(record=record(pid, key="theirs too")))
         await put(ours, pid, AddMemory(memory=Memory(tenant="t", pid=pid, text="ours")))
+        await put(ours, pid, SaveProcess(record=record(pid, state="parked")))
         assert await theirs.claim(ClaimProcesses(pid=pid)) == ()
         assert await theirs.read(ReadProcess(key="theirs too")) is None
         assert await theirs.read(FindMemories(tenant="t")) == ()

@@ -222,6 +222,19 @@ async def test_a_commit_whose_answer_is_lost_is_not_written_again(
     assert line.cuts == 3
 
 
+async def test_a_leaving_whose_answer_is_lost_is_a_leaving(
+    server: Server, database: str, line: Line
+) -> None:
+    driver = through(line, server, database)
+    async with opened(driver):
+        pid = await born(driver)
+        line.lose(COMMITTED)
+        await put(driver, pid, SaveProcess(record=record(pid, state="parked")))
+        (taken,) = await driver.claim(ClaimProcesses())
+        assert (taken.pid, taken.epoch) == (pid, 1)
+    assert line.cuts == 1
+
+
 async def test_a_birth_whose_answer_is_lost_is_a_birth(
     server: Server, database: str, line: Line
 ) -> None:
@@ -286,7 +299,6 @@ async def test_what_a_claim_took_whose_caller_has_gone_is_given_back(
             while not line.cuts:
                 await anyio.sleep(0.001)
             tasks.cancel_scope.cancel()
-        assert await driver.claim(ClaimProcesses()) == ()
         while not (taken := await driver.claim(ClaimProcesses())):
             await anyio.sleep(0.02)
         assert [(one.pid, one.epoch) for one in taken] == [(pid, 2)]
@@ -467,6 +479,24 @@ async def test_a_kernel_that_the_database_has_forgotten_takes_a_place_with_its_p
         await put(driver, pid, PostLetter(to=pid, body="mine"))
         await put(driver, OUTSIDE, PostLetter(to=pid, body="outside"))
         assert await letters(driver, pid) == ["mine", "outside"]
+
+
+async def test_what_is_committed_while_a_kernel_takes_another_place_is_written(
+    server: Server, database: str
+) -> None:
+    """Its processes get the new number in the same moment as its commits do."""
+    driver = postgres(server.dsn(database), lease_s=0.3)
+    async with opened(driver), anyio.create_task_group() as tasks:
+        pid = await born(driver)
+        async with locked(server, database, "lease"):
+            await server.ask("delete from aoskernel.kernel", database=database)
+            await until_locked_out(server, database)
+            tasks.start_soon(put, driver, pid, PostLetter(to=pid, body="meanwhile"))
+            with anyio.move_on_after(0.3):  # it may have to wait before it is sent
+                await until_locked_out(server, database, 2)
+        with anyio.fail_after(5):
+            while not await letters(driver, pid):
+                await anyio.sleep(0.01)
 
 
 async def test_a_batch_is_no_larger_than_the_server_takes(server: Server, database: str) -> None:
