@@ -65,18 +65,38 @@ async def _run(
 
 
 async def parallel(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> list[T]:
-    """All of them; the first error cancels the rest and is raised as it is."""
+    """All of them; the first error cancels the rest and is raised as it is.
+
+    Whose that was is in the log: what it cut is of no interest any more.
+    """
     if len(work) == 1:
         with on_branch(f"{key}.0."):
             return [await work[0]]
+    mark = fingerprint("parallel", len(work))
     try:
+        entry = said.known(key, "parallel", mark)
+        if entry is not None:
+            raise await _failing_again(said, key, int(entry.body), work)
         ended = await _run(said, key, work, _failed)
     finally:
         _close(work)
-    errors = [arm.error for arm in ended if arm.error is not None]
-    if errors:
-        raise next((e for e in errors if isinstance(e, Suspended)), errors[0])
+    for arm in ended:
+        if isinstance(arm.error, Suspended):
+            raise arm.error
+    for arm in ended:
+        if arm.error is not None:
+            await said.settle(said.origin(key, "parallel", mark), str(arm.number))
+            raise arm.error
     return [arm.result for arm in sorted(ended)]
+
+
+async def _failing_again(
+    said: "Transcript", key: Key, number: int, work: Sequence[Work[Any]]
+) -> Suspended:
+    """Raises the arm's error, or says that there is none any more."""
+    with on_branch(f"{key}.{number}."):
+        await work[number]
+    return said.diverged(f"at {key} arm {number} of 'parallel' failed in the log, and now does not")
 
 
 async def race(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> T:

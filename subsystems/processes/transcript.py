@@ -111,9 +111,16 @@ class Transcript:
         try:
             check(entry, kind, mark)
         except ProgramDiverged as error:
-            self._live.seal("stopped", error)
-            raise Suspended from error
+            raise self._diverged(error) from error
         return entry if entry.settled else None
+
+    def diverged(self, how: str) -> Suspended:
+        """The program does not do what the log says it did."""
+        return self._diverged(ProgramDiverged(how))
+
+    def _diverged(self, error: ProgramDiverged) -> Suspended:
+        self._live.seal("stopped", error)
+        return Suspended()
 
     async def promise(self, origin: Origin, make: Callable[[], float]) -> float:
         """A time that is made up once and found again, however often this place is reached."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -9,7 +10,7 @@ import pytest
 from one_storage import OneStorage, log_of, processes_of, reached, until
 from shop import PYTHON
 
-from aoskernel import Kernel, Process, program, spawn, tool
+from aoskernel import Kernel, KernelError, Process, program, spawn, tool
 from aoskernel.subsystems.processes.messages import (
     DoubtfulCall,
     ListDoubts,
@@ -404,3 +405,56 @@ async def test_a_process_in_doubt_can_still_be_killed() -> None:
         assert await keys(kernel) == []
 
     await while_buying(OneStorage(), Market(), kill)
+
+
+# What the program itself has cut
+
+
+async def test_what_an_error_has_cut_is_in_no_doubt_later() -> None:
+    """The error is in the log, and the program has gone on with it."""
+
+    @program
+    async def hasty(self: Process) -> str:
+        try:
+            await self.parallel(self.call("buy", what="tea"), self.call("no_such_tool"))
+        except KernelError as error:
+            told = str(error)
+        await self.receive()
+        return told
+
+    one, market = OneStorage(), Market()
+    async with one.kernel(**market.tables()) as kernel:
+        agent = await spawn(kernel, hasty(), key="k")
+        await until(lambda: processes_of(kernel).live[agent.pid].only_waits)
+    async with one.kernel(**market.tables()) as kernel:
+        again = await spawn(kernel, hasty(), key="k")
+        await kernel.request(Send(to=agent.pid, body=1))
+        with anyio.fail_after(5):
+            assert "no_such_tool" in await again
+    assert market.begun == ["tea"]
+
+
+async def test_an_error_that_is_not_made_again_is_a_difference() -> None:
+    broken = [True]
+
+    @program
+    async def hasty(self: Process) -> None:
+        async def check() -> None:
+            if broken:
+                raise ValueError("broken")
+
+        with suppress(ValueError):
+            await self.parallel(self.call("buy", what="tea"), check())
+        await self.receive()
+
+    one, market = OneStorage(), Market()
+    async with one.kernel(**market.tables()) as kernel:
+        agent = await spawn(kernel, hasty(), key="k")
+        await until(lambda: processes_of(kernel).live[agent.pid].only_waits)
+    broken.clear()
+    async with one.kernel(**market.tables()) as kernel:
+        await spawn(kernel, hasty(), key="k")
+        await kernel.request(Send(to=agent.pid, body=1))
+        record = await reached(kernel, agent.pid, "stopped")
+    assert record.error_kind == "ProgramDiverged"
+    assert "at 0:0 arm 1 of 'parallel' failed in the log" in str(record.error)
