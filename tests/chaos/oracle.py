@@ -1,5 +1,6 @@
 """What must be true of a trial whose program has ended, however often it was killed."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,25 @@ UNDISTURBED = [
     *("re: drawn", "re: clock"),
     *("child 0", "child 1", "child 2", "the end", "we talked"),
 ]
+
+
+def spoken(program: str, *prompts: str) -> list[str]:
+    """What the model was asked, and said."""
+    return [
+        line
+        for prompt in prompts
+        for line in (f"{program} user {prompt}", f"{program} assistant re: {prompt}")
+    ]
+
+
+TRANSCRIPT = [
+    "job system You are tested.",
+    *("job user use your tools", "job assistant peek put book"),
+    *("job tool peek a: done", "job tool put b: done", "job tool book c: done"),
+    *spoken("job", "hello", "and now", "after the devices", "ten 4", "ten 9", "wins", "in time"),
+    *spoken("job", "drawn", "clock"),
+    *spoken("child", "child 0", "child 1", "child 2"),
+]
 MEMORIES = ["child 0", "child 1", "child 2", "the end", "we talked"]
 PROCESSES = ["child", "child", "child", "job"]
 
@@ -29,6 +49,16 @@ where intent.epoch > entry.epoch and pid in (select pid from process where names
 ATTEMPTS = """
 select pid || '/' || intent.step || ':' || path as key, attempts
 from intent join process using (pid) where namespace = $1
+"""
+PAGES = """
+select
+    program, page.role,
+    coalesce(page.text, '') || coalesce(page.rest, '') as text,
+    coalesce(entry.body, '') || coalesce(entry.rest, '') as said
+from page
+join process using (pid)
+left join entry on entry.pid = page.pid and entry.step = page.step and entry.path = page.path
+where namespace = $1
 """
 
 
@@ -47,6 +77,7 @@ async def judge(trial: Trial) -> None:
         await _processes(trial, connection)
         await _attempts(trial, connection)
         await _letters_and_memories(trial, connection)
+        await _transcript(trial, connection)
     finally:
         await connection.close()
     effects(trial.world)
@@ -70,12 +101,11 @@ async def _attempts(trial: Trial, connection: Any) -> None:
     assert not again, again
     intents = {r["key"]: r["attempts"] for r in await connection.fetch(ATTEMPTS, trial.namespace)}
     calls = [call for call in trial.world.calls if call.effect != "none" and call.kind != "pause"]
-    stops = trial.world.truths
     for key, sent in Counter(call.key for call in calls).items():
         assert sent <= intents.get(key, 0), key
-        assert sent <= 1 + trial.kills + stops, key
+        assert sent <= 1 + trial.kills, key
     for (_, key), sent in Counter((call.application, call.key) for call in calls).items():
-        assert sent <= 1 + stops, key
+        assert sent == 1, key
 
 
 async def _letters_and_memories(trial: Trial, connection: Any) -> None:
@@ -86,6 +116,23 @@ async def _letters_and_memories(trial: Trial, connection: Any) -> None:
     assert not left, left
     rows = await connection.fetch("select text from memory where namespace = $1", trial.namespace)
     assert sorted(row["text"].decode() for row in rows) == MEMORIES
+
+
+async def _transcript(trial: Trial, connection: Any) -> None:
+    """Each page once, and no other; in an order, history_fault sees to that, that is valid."""
+    pages = await connection.fetch(PAGES, trial.namespace)
+    assert sorted(map(_line, pages)) == sorted(TRANSCRIPT)
+
+
+def _line(page: Any) -> str:
+    """A page without what chance gave."""
+    text: str = page["text"].decode()
+    if page["said"]:
+        said = json.loads(page["said"])
+        text = said if isinstance(said, str) else said["text"]
+        text = text or " ".join(call["name"] for call in said["tool_calls"])
+    kept = text.partition(":")[0] if text.startswith(("drawn: ", "clock: ")) else text
+    return f"{page['program']} {page['role']} {kept}"
 
 
 def effects(world: World) -> None:

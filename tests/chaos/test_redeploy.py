@@ -44,7 +44,9 @@ async def diverging(warm: Ground, tried: Trial) -> set[str]:
     return {row["key"] for row in rows if row["path"] == "1" and int(row["key"][6:]) % 2}
 
 
-async def test_agents_that_diverge_stop_and_the_others_go_on(warm: Ground) -> None:
+async def test_agents_that_diverge_stop_with_the_first_difference_and_the_others_go_on(
+    warm: Ground,
+) -> None:
     async with trial(warm) as tried:
         await killed_midway(warm, tried, 1)
         expected = await diverging(warm, tried)
@@ -53,6 +55,8 @@ async def test_agents_that_diverge_stop_and_the_others_go_on(warm: Ground) -> No
         assert len(states) == len(life.result) == 100
         assert {key for key, state in states.items() if state == "stopped"} == expected
         assert set(states.values()) == {"stopped", "exited"}
+        for error in (error for _, state, error in life.result if state == "stopped"):
+            assert ":1 the program calls 'think' as before, but with other arguments" in error
 
 
 @pytest.mark.slow
@@ -62,14 +66,3 @@ async def test_agents_that_diverged_go_on_with_their_former_program(warm: Ground
         await tried.run_to_the_end(main="agents", version=2)
         life = await tried.run_to_the_end(main="mended", version=1)
         assert [state for _, state, _ in life.result] == 100 * ["exited"]
-
-
-@pytest.mark.slow
-async def test_an_agent_that_diverges_names_the_first_difference(warm: Ground) -> None:
-    async with trial(warm) as tried:
-        await killed_midway(warm, tried, 3)
-        life = await tried.run_to_the_end(main="agents", version=2)
-        errors = [error for _, state, error in life.result if state == "stopped"]
-        assert errors
-        for error in errors:
-            assert ":1 the program calls 'think' as before, but with other arguments" in error

@@ -20,6 +20,11 @@ ANY_STOPPED = """
 select exists (select from aoskernel.process where namespace = $1 and state = 'stopped')
 """
 
+IN_DOUBT = """
+select intent.step || ':' || path as key from intent join process using (pid)
+where namespace = $1 and state = 'stopped' and note like '%"unknown"%'
+"""
+
 
 @pytest.fixture
 def durable() -> Iterator[Ground]:
@@ -97,6 +102,16 @@ async def until_stopped(tried: Trial) -> None:
         await connection.close()
 
 
+async def in_doubt(tried: Trial) -> list[str]:
+    """The keys of the calls that a human is told of."""
+    connection = await tried.ground.connect(server_settings={"search_path": "aoskernel, public"})
+    try:
+        rows: list[Any] = await connection.fetch(IN_DOUBT, tried.namespace)
+    finally:
+        await connection.close()
+    return [row["key"] for row in rows]
+
+
 @pytest.mark.parametrize(
     "name", ["child 1", *slowly("hello", "peek 1", "put 2", "book 3", "ten 4")]
 )
@@ -144,6 +159,19 @@ async def test_a_kill_inside_a_parallel_a_race_or_a_timeout_changes_nothing(
     async with trial(warm) as tried:
         await tried.kill_inside(name)
         await ends_well(tried)
+
+
+async def test_all_that_a_kill_leaves_in_doubt_is_known_at_once(warm: Ground) -> None:
+    """The other eight of the ten go on, or never began; the process stops once."""
+    async with trial(warm) as tried:
+        await tried.kill_inside("order ten 3", "order ten 8")
+        successor = tried.begin(tells_the_truth=False)
+        await until_stopped(tried)
+        keys = [call.key for call in tried.world.calls if call.name.startswith("order ten")]
+        assert sorted(await in_doubt(tried)) == sorted(key.partition("/")[2] for key in keys)
+        await tried.kill(successor)
+        await ends_well(tried)
+        assert tried.world.truths == 2
 
 
 async def test_what_waits_for_a_slot_when_it_is_killed_never_began(warm: Ground) -> None:

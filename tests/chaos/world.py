@@ -62,7 +62,7 @@ class World:
         self.calls: list[Call] = []
         self.effects: Counter[str] = Counter()
         self.results: dict[str, str] = {}
-        self.truths = 0  # that a human was told; each time the process had stopped, as in a crash
+        self.truths = 0  # that a human was told
         self.lives: dict[int, Life] = {}
         self.hold: Callable[[Call], Awaitable[None]] = _for_a_moment
         self._watches: list[tuple[Callable[[Call], bool], anyio.Event]] = []
