@@ -128,9 +128,9 @@ def _line(page: Any) -> str:
     """A page without what chance gave."""
     text: str = page["text"].decode()
     if page["said"]:
-        said = json.loads(page["said"])
-        text = said if isinstance(said, str) else said["text"]
-        text = text or " ".join(call["name"] for call in said["tool_calls"])
+        said: Any = json.loads(page["said"])
+        reply = said if page["role"] == "assistant" else {"text": said}
+        text = reply["text"] or " ".join(call["name"] for call in reply["tool_calls"])
     kept = text.partition(":")[0] if text.startswith(("drawn: ", "clock: ")) else text
     return f"{page['program']} {page['role']} {kept}"
 

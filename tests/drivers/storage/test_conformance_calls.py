@@ -80,10 +80,12 @@ async def test_a_letter_makes_due_who_waits_for_letters(driver: StorageDriver) -
     async with opened(driver):
         receives = await parked(driver, waits_in=("receive",))
         sleeps = await parked(driver, waits_in=("sleep",), wake_at=9.0)
-        for pid in (receives, sleeps):
+        waits = await parked(driver, waits_in=("wait",), waits_for=(receives,))
+        for pid in (receives, sleeps, waits):
             await put(driver, OUTSIDE, PostLetter(to=pid, body=1))
         assert await is_due(driver, receives)
         assert not await is_due(driver, sleeps)
+        assert not await is_due(driver, waits)
 
 
 async def test_the_end_of_a_process_makes_due_who_waits_for_it(driver: StorageDriver) -> None:

@@ -415,6 +415,7 @@ async def test_what_an_error_has_cut_is_in_no_doubt_later() -> None:
 
     @program
     async def hasty(self: Process) -> str:
+        told = ""
         try:
             await self.parallel(self.call("buy", what="tea"), self.call("no_such_tool"))
         except KernelError as error:
