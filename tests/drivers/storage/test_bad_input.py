@@ -433,8 +433,9 @@ async def test_the_limit_of_a_commit_is_in_bytes_and_stated(text: str) -> None:
     with pytest.raises(StorageRefused, match=r"more than the limit of 16 MiB.*most_mib"):
         await service.commit(Commit(pid=pid, epoch=0, writes=(large,)))
     assert await driver.read(ReadPages(pid=pid)) == ()
-    await Storage(driver, most_mib=32).commit(Commit(pid=pid, epoch=0, writes=(large,)))
-    assert len(await driver.read(ReadPages(pid=pid))) == 1
+    async with Kernel(Storage(driver, most_mib=32)) as kernel:
+        await kernel.request(Commit(pid=pid, epoch=0, writes=(large,)))
+        assert len(await kernel.request(ReadPages(pid=pid))) == 1
 
 
 async def test_the_kernel_stays_up_when_a_commit_is_refused(server: Server, database: str) -> None:
