@@ -95,9 +95,10 @@ class Accounts:
                 account.reserved -= charge.amount
                 account.lost += charge.amount
 
-    def holders(self) -> set[d.Pid]:
-        """Of whom something is reserved still."""
-        return {pid for pid, _ in self._reserved.values()}
+    def holders(self) -> set[str]:
+        """The scopes of those who have reserved something still, or of whom it is reserved."""
+        held = {f"process:{pid}" for pid, _ in self._reserved.values()}
+        return held.union(c.scope for _, charges in self._reserved.values() for c in charges)
 
     def close(self, pid: d.Pid) -> None:
         """The accounts of a process that is gone; what it has spent stays."""

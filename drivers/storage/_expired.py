@@ -9,12 +9,18 @@ Kept = tuple[d.ProcessRecord, float]
 
 
 def expired(
-    kept: Iterable[Kept], expiry: d.Expiry, now: float, limit: int, held: set[d.Pid]
+    kept: Iterable[Kept], expiry: d.Expiry, now: float, limit: int, held: set[str]
 ) -> list[d.Expired]:
-    """Those of them, the longest ended first; not those of whom something is `held` still."""
+    """Those of them, the longest ended first; not those whose scope is `held`."""
     kept = list(kept)
-    needed = _needed([record for record, _ in kept]) | held
-    over = [one for one in kept if one[0].pid not in needed and _is_over(one, expiry, now)]
+    needed = _needed([record for record, _ in kept])
+    over = [
+        (record, since)
+        for record, since in kept
+        if record.pid not in needed
+        and f"process:{record.pid}" not in held
+        and _is_over((record, since), expiry, now)
+    ]
     over.sort(key=lambda one: one[1])
     return [_told(one, expiry, now) for one in over[:limit]]
 

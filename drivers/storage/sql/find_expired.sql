@@ -14,7 +14,11 @@ where namespace = $1
     and tenant <> all ($5::text[])
     and not exists (  -- a claim settles that first
         select from reservation
-        where reservation.pid = process.pid and reservation.namespace = $1
+        where reservation.namespace = $1
+            and (
+                reservation.pid = process.pid
+                or reservation.scope = 'process:' || process.pid
+            )
     )
     and not is_needed(pid, parent)
 order by since

@@ -68,8 +68,11 @@ async def process(driver: StorageDriver, state: State = "exited", **more: Any) -
 
 
 async def end(driver: StorageDriver, pid: Pid) -> None:
+    """By its owner, who takes it over where it has none."""
     known = await driver.read(ReadProcess(pid=pid))
     assert known is not None
+    if known.state != "running":
+        (known,) = await driver.claim(ClaimProcesses(pid=pid, states=(known.state,)))
     await put(driver, pid, SaveProcess(record=replace(known, state="exited")), epoch=known.epoch)
 
 
@@ -267,15 +270,18 @@ async def test_what_was_reserved_is_settled_first_and_what_was_spent_stays(
         await put(driver, Pid(0), PutAccount(scope="all", **given), PutAccount(scope=own, **given))
         await put(driver, pid, Reserve(ticket=1, charges=charges))
         await put(driver, pid, Spend(ticket=1, spent=spent, **first))
-        await put(driver, pid, Reserve(ticket=2, charges=charges))
+        await put(driver, pid, Reserve(ticket=2, charges=charges[:1]))
+        child = await process(driver, "running", parent=pid)
+        await put(driver, child, Reserve(ticket=3, charges=charges))
+        await end(driver, child)
         await end(driver, pid)
 
         assert await forget(driver) == []
         await driver.claim(ClaimProcesses())
-        assert await forget(driver) == [pid]
+        assert sorted(await forget(driver)) == [pid, child]
 
         (account,) = await driver.read(ReadAccounts(ended=True))
-        assert (account.scope, account.used, account.reserved) == ("all", 14, 0)
+        assert (account.scope, account.used, account.reserved) == ("all", 21, 0)
         assert await driver.read(ReadSpent(by="agent")) == ((str(pid), spent),)
 
 
