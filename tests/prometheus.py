@@ -1,20 +1,17 @@
 """A real Prometheus of Debian's, which scrapes what it is told to and answers PromQL."""
 
-import json
 import os
 import shutil
 import subprocess
 import tempfile
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
-from anyio import to_thread
 from postgres import free_port
 
 INSTALL = Path(__file__).parents[1] / ".ci" / "debian-prometheus"
@@ -49,12 +46,9 @@ class Prometheus:
 
     async def ask(self, question: str) -> dict[str, float]:
         """The answer by its labels, written as they are sorted: "a=1 b=2"."""
-        return await to_thread.run_sync(self._ask, question)
-
-    def _ask(self, question: str) -> dict[str, float]:
-        query = urllib.parse.urlencode({"query": question})
-        with urllib.request.urlopen(f"{self._url}?{query}", timeout=5) as reply:
-            found: list[Any] = json.load(reply)["data"]["result"]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            reply = await client.get(self._url, params={"query": question})
+        found: list[Any] = reply.raise_for_status().json()["data"]["result"]
         return {_labels(one["metric"]): float(one["value"][1]) for one in found}
 
     async def until(self, question: str) -> dict[str, float]:
@@ -64,7 +58,7 @@ class Prometheus:
                 try:
                     if found := await self.ask(question):
                         return found
-                except OSError:  # it is starting
+                except httpx.HTTPError:  # it is starting
                     pass
                 await anyio.sleep(0.05)
 

@@ -367,6 +367,7 @@ class MemoryStorage:
         held = self._accounts.holders()
         kept = ((_record(p.record), p.since) for p in self._processes.values() if p.record)
         return tuple(expired(kept, query.expiry, time.time(), query.limit, held))
+        return tuple(expired(kept, query.expiry, time.time(), query.limit))
 
     def _find_lineage(self, query: d.FindLineage) -> d.Lineage | None:
         own = root = self._of(query.pid)

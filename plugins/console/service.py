@@ -135,7 +135,8 @@ class Console(
     def _note(self, event: Event) -> None:
         """What a guard last told of one address."""
         guard, _, what = event.topic.partition(".")
-        address = str(getattr(event, "address", ""))
+        named = (getattr(event, name, "") for name in ("circuit", "bucket", "address"))
+        address = next(filter(None, named), "")
         told = {"guard": guard, "address": address, "told": what, "at": self.bus.wall()}
         self._guards[guard, address] = told
 

@@ -18,7 +18,7 @@ from aoskernel.drivers.llm.scripted import call
 from aoskernel.kernel.testing import Bench
 from aoskernel.plugins.metrics.meters import MOST, OTHERS
 from aoskernel.plugins.metrics.service import Metrics
-from aoskernel.subsystems.llm.driver import ModelUnavailable
+from aoskernel.subsystems.llm.driver import Unauthorized
 from aoskernel.subsystems.processes.messages import (
     CountLive,
     ProcessExited,
@@ -38,7 +38,7 @@ def add(a: int, b: int) -> int:
 def script(ask: Any) -> Any:
     last = ask.messages[-1]
     if last.text == "be ill":
-        raise ModelUnavailable("not today")
+        raise Unauthorized("not today")
     return f"it is {last.text}" if last.role == "tool" else call("add", a=1, b=2)
 
 
@@ -108,7 +108,7 @@ async def test_an_operators_questions_have_figures(system: System) -> None:
     model = 'address="llm.default"'
     assert figure(page, f"aosk_llm_call_seconds_count{{{model}}}") == 3
     assert figure(page, f"aosk_llm_first_token_seconds_count{{{model}}}") == 1
-    assert 'outcome="ModelUnavailable"' in page
+    assert 'outcome="Unauthorized"' in page
     assert figure(page, f'aosk_llm_tokens_total{{{model},kind="completion",model="scripted"}}') > 0
     assert figure(page, 'aosk_tool_call_seconds_count{outcome="done",tool="add"}') == 1
     assert figure(page, 'aosk_syscall_seconds_count{kind="think",outcome="failed"}') == 1

@@ -18,7 +18,7 @@ from aoskernel import ConfigError, Process, ProcessFailed, assistant, program, s
 from aoskernel.drivers.llm.scripted import call
 from aoskernel.plugins.traces.outbox import MOST, Outbox
 from aoskernel.plugins.traces.places import Place
-from aoskernel.subsystems.llm.driver import ModelUnavailable
+from aoskernel.subsystems.llm.driver import Unauthorized
 from aoskernel.subsystems.processes.messages import Send, Wait
 from aoskernel.subsystems.storage.messages import Lineage, Pid
 from aoskernel.subsystems.tools.messages import ToolFailed
@@ -62,7 +62,7 @@ TOOLS = {"driver": "python", "functions": [add, jam]}
 def script(ask: Any) -> Any:
     last = ask.messages[-1]
     if last.text == "be ill":
-        raise ModelUnavailable("the secret model is ill")
+        raise Unauthorized("the secret model is ill")
     return f"it is {last.text}" if last.role == "tool" else call("add", a=1, b=2)
 
 
@@ -169,7 +169,7 @@ async def test_what_fails_is_marked_and_says_nothing_but_the_errors_class(system
     for name in ("invoke_agent patient", "step 0", "call", "think", "chat scripted"):
         assert not kept.named(name).status.is_ok, name
     chat, jammed = kept.named("chat scripted"), kept.named("execute_tool jam")
-    assert dict(chat.attributes or {})["error.type"] == "ModelUnavailable"
+    assert dict(chat.attributes or {})["error.type"] == "Unauthorized"
     assert dict(jammed.attributes or {})["error.type"] == "ToolFailed"
     assert "secret" not in "".join(span.to_json() for span in kept.spans)
 
