@@ -1,11 +1,16 @@
 """An agent's run as a tree of spans, at a collector that decodes what a real exporter sends."""
 
+import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from collector import attributes, collecting
+from daemons import configure, leave, lines, up
+from errands import Count
 from hypothesis import given
 from hypothesis import strategies as st
 from one_storage import OneStorage
@@ -158,6 +163,33 @@ async def test_a_run_that_another_kernel_ends_is_one_tree() -> None:
     known = {span.span_id for span in ours}
     assert [s.name for s in ours if s.parent_span_id not in known] == ["invoke_agent correspondent"]
     assert names.count("note") == 2  # its own of the first life, and its child's
+
+
+@pytest.mark.slow
+def test_a_run_whose_kernel_was_killed_is_one_tree(server_folder: Path, tmp_path: Path) -> None:
+    config, file = configure(tmp_path, server_folder), tmp_path / "lines"
+    with collecting() as collector:
+        traces = f'[services.traces]\nendpoint = "{collector.address}"\n'
+        config.write_text(f"{config.read_text()}\n{traces}")
+        (pid,) = leave(config, Count(to=40, file=str(file)))
+        with up(config) as first:
+            lines(file, least=20)
+            deadline = time.monotonic() + 30
+            while not collector.spans:
+                assert time.monotonic() < deadline
+            first.send(signal.SIGKILL)
+        with up(config) as second:
+            second.logs(f"process.exited pid={pid}")
+            second.send(signal.SIGTERM)
+            assert second.ended() == 0
+        spans = collector.spans
+    assert len({span.trace_id for span in spans}) == 1
+    assert len({span.span_id for span in spans}) == len(spans)
+    assert [s.name for s in spans if not s.parent_span_id] == ["invoke_agent count"]
+    names = {span.name for span in spans}
+    assert {"step 0", "step 39"} <= names  # of the first life, and of the second
+    (root,) = [span for span in spans if not span.parent_span_id]
+    assert root.start_time_unix_nano <= min(span.start_time_unix_nano for span in spans)
 
 
 async def test_what_fails_is_marked_and_says_nothing_but_the_errors_class(system: System) -> None:
