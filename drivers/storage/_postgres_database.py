@@ -138,6 +138,14 @@ class Database:
             self._commits.fresh.forget(one.pid)
         return gone
 
+    async def draw(self, draw: d.DrawRate) -> d.Drawn:
+        """Take from a rate that kernels share; one that nobody knows yet is full."""
+        at = self.settings.namespace, draw.name
+        values = draw.each_s, draw.burst, draw.least, draw.most, draw.owed
+        while not (rows := await self._connections.read("draw_rate", *at, *values)):
+            await self._connections.read("open_rate", *at)
+        return d.Drawn(*rows[0])
+
     async def read(self, query: d.Request[T]) -> T:
         """Answer a query from what is committed."""
         if isinstance(query, d.ReadPages):

@@ -57,6 +57,8 @@ def asked(query: d.Request[Any], namespace: str) -> Query:
         case d.FindStranded():
             values = (namespace, query.pids)
             return "find_stranded", values, lambda rows: tuple(row["pid"] for row in rows)
+        case d.ReadRates():
+            return "read_rates", (namespace,), lambda rows: tuple(map(_rate, rows))
         case d.FindMemories():
             values = (namespace, query.tenant, query.terms, query.tags, query.limit)
             return "find_memories", values, lambda rows: tuple(map(_memory, rows))
@@ -167,6 +169,10 @@ def _question(row: Any) -> d.Question:
 
 def _alarm(row: Any) -> d.Alarm:
     return d.Alarm(pid=row["pid"], at=row["wake_at"])
+
+
+def _rate(row: Any) -> d.SharedRate:
+    return d.SharedRate(**row)
 
 
 def _memory(row: Any) -> d.Memory:

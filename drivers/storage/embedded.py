@@ -74,6 +74,9 @@ class Embedded:
     async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
         return await self._running().forget(order)
 
+    async def draw(self, draw: d.DrawRate) -> d.Drawn:
+        return await self._running().draw(draw)
+
     async def read(self, query: d.Request[T]) -> T:
         return await self._running().read(query)
 

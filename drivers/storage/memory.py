@@ -18,6 +18,7 @@ from ._accounts import Accounts
 from ._calls import Calls
 from ._expired import expired
 from ._memories import Memories
+from ._rates import Rates
 from ._records import Records
 
 _Row = tuple[str, str, Any, int, bool, bool, str, int, str]
@@ -68,6 +69,7 @@ class MemoryStorage:
     _records: Records = field(default_factory=Records, init=False)
     _calls: Calls = field(default_factory=Calls, init=False)
     _accounts: Accounts = field(default_factory=Accounts, init=False)
+    _rates: Rates = field(default_factory=Rates, init=False)
     _users: int = field(default=0, init=False)
     _programs: set[tuple[str, str]] = field(default_factory=set, init=False)
     _doors: list[d.Ring] = field(default_factory=list, init=False)
@@ -298,6 +300,9 @@ class MemoryStorage:
     def _spend(self, pid: d.Pid, process: _Process, write: d.Spend) -> None:
         self._accounts.spend(pid, write)
 
+    async def draw(self, draw: d.DrawRate) -> d.Drawn:
+        return self._rates.draw(draw)
+
     async def read(self, query: d.Request[Any]) -> Any:
         return _READERS[type(query)](self, query)
 
@@ -476,6 +481,7 @@ _READERS: dict[type, Callable[[MemoryStorage, Any], Any]] = {
     d.ReadLetters: MemoryStorage._read_letters,
     d.ReadCommands: lambda storage, query: storage._calls.commands(query.pid),
     d.ReadQuestions: MemoryStorage._read_questions,
+    d.ReadRates: lambda storage, query: storage._rates.read(),
     d.FindAlarms: MemoryStorage._find_alarms,
     d.FindStranded: MemoryStorage._find_stranded,
     d.FindTenures: MemoryStorage._find_tenures,

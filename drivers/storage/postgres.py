@@ -77,5 +77,8 @@ class Postgres:
     async def forget(self, order: d.ForgetExpired) -> tuple[d.Expired, ...]:
         return await self._database.forget(order)
 
+    async def draw(self, draw: d.DrawRate) -> d.Drawn:
+        return await self._database.draw(draw)
+
     async def read(self, query: d.Request[T]) -> T:
         return await self._database.read(query)

@@ -24,6 +24,8 @@ from .messages import (
     CloseQuestion,
     Command,
     Commit,
+    Drawn,
+    DrawRate,
     DropRecord,
     Entry,
     Expired,
@@ -64,6 +66,7 @@ from .messages import (
     ReadPages,
     ReadProcess,
     ReadQuestions,
+    ReadRates,
     ReadRecord,
     ReadSpent,
     Record,
@@ -71,6 +74,7 @@ from .messages import (
     SaveProcess,
     SchemaMismatch,
     Settle,
+    SharedRate,
     Spend,
     Spent,
     SpentBy,
@@ -99,6 +103,8 @@ __all__ = [
     "CloseQuestion",
     "Command",
     "Commit",
+    "DrawRate",
+    "Drawn",
     "DropRecord",
     "Entry",
     "Expired",
@@ -141,6 +147,7 @@ __all__ = [
     "ReadPages",
     "ReadProcess",
     "ReadQuestions",
+    "ReadRates",
     "ReadRecord",
     "ReadSpent",
     "Record",
@@ -150,6 +157,8 @@ __all__ = [
     "SaveProcess",
     "SchemaMismatch",
     "Settle",
+    "SharedRate",
+    "SharesRates",
     "Spend",
     "Spent",
     "SpentBy",
@@ -256,4 +265,13 @@ class Surveyable(StorageDriver, Protocol):
 
     async def survey(self) -> Survey:
         """Look, started or not, and change nothing; `stop` ends it. Raises StorageError."""
+        ...
+
+
+@runtime_checkable
+class SharesRates(StorageDriver, Protocol):
+    """A driver that keeps rates which kernels share; it answers ReadRates too."""
+
+    async def draw(self, draw: DrawRate) -> Drawn:
+        """Take it at once and by its own clock, or say when it will be there."""
         ...

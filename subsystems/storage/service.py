@@ -7,7 +7,7 @@ import anyio
 
 from ...kernel.service import Service, handles
 from . import messages as words
-from .driver import Forgetful, StorageDriver
+from .driver import Forgetful, SharesRates, StorageDriver
 from .limits import check
 
 TOGETHER_S = 0.5
@@ -86,6 +86,19 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
             took, self._took = self._took, []
             failed, self._failed = self._failed, Counter()
             await self.publish(words.Committed(seconds=tuple(took), failed=dict(failed)))
+
+    @handles(words.DrawRate)
+    async def draw_rate(self, request: words.DrawRate) -> words.Drawn:
+        if not isinstance(self._driver, SharesRates):
+            raise words.StorageRefused(
+                f"{type(self._driver).__name__} keeps no rates that kernels share; write "
+                "shared = false at the limit, or use the driver embedded, postgres or memory"
+            )
+        return await self._driver.draw(request)
+
+    @handles(words.ReadRates)
+    async def read_rates(self, query: words.ReadRates) -> tuple[words.SharedRate, ...]:
+        return await self._driver.read(query)
 
     @handles(words.ClaimProcesses)
     async def claim(self, request: words.ClaimProcesses) -> tuple[words.ProcessRecord, ...]:
