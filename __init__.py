@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         handles,
         subscribes,
     )
+    from aoskernel.subsystems.limiter.admission import admitted
     from aoskernel.subsystems.processes.assistant import assistant
     from aoskernel.subsystems.processes.messages import ProcessFailed
     from aoskernel.subsystems.processes.program import (
@@ -39,6 +40,7 @@ _DOORS = {
         *("BootError", "ConfigError", "Event", "Kernel", "KernelError", "KernelFailed"),
         *("Request", "Service", "handles", "subscribes"),
     ),
+    "subsystems.limiter.admission": ("admitted",),
     "subsystems.processes.assistant": ("assistant",),
     "subsystems.processes.messages": ("ProcessFailed",),
     "subsystems.processes.program": (
@@ -63,6 +65,7 @@ __all__ = [
     "Request",
     "Sensitive",
     "Service",
+    "admitted",
     "assistant",
     "attach",
     "handles",

@@ -1,7 +1,7 @@
 """A turn of the assistant: spawn it, model, tool, model, its answer; the log kept in memory.
 
 The model and the tool take no time, so what is measured is the kernel: processes, pager,
-policy, scheduler, journal, storage, and the messages between them.
+policy, scheduler, limiter, breaker, journal, storage, and the messages between them.
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,7 @@
 """A vendor as the config names it: its row of the table, the address, the key."""
 
 import difflib
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import Self
@@ -61,8 +62,7 @@ class Account:
     @property
     def key(self) -> str:
         """The API key, or "" where none is needed. Raises Fault."""
-        name = self.row.key
-        key = self.api_key.get_secret_value() if self.api_key else os.environ.get(name, "")
+        name, key = self.row.key, self._given_key
         if not key and name and self.base_url is None:
             raise Fault(
                 "key",
@@ -72,6 +72,20 @@ class Account:
         if not key.isascii() or not key.isprintable():
             raise Fault("key", f"the API key in {name or 'api_key'} has characters no key has")
         return keep(key)
+
+    @property
+    def _given_key(self) -> str:
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        return os.environ.get(self.row.key, "")
+
+    @property
+    def fingerprint(self) -> str:
+        """The same wherever this key is used, and nothing of it can be told from it."""
+        key = self._given_key or self.base_url or self.endpoint.base_url
+        told = key.encode("utf-8", "backslashreplace")
+        digest = hashlib.blake2s(told, digest_size=6, person=b"account")
+        return f"{self.row.name}-{digest.hexdigest()}"
 
     @property
     def key_name(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import anyio
+    import asyncio
 
 
 class KernelError(Exception):
@@ -76,12 +76,14 @@ class WouldDeadlock(KernelError):
 class NotNow(KernelError):
     """A guard cannot admit the call before `until` (seconds, the kernel's monotonic clock).
 
-    Where there is `sooner`, it is set when asking again is worth it before then.
+    Where there is `sooner`, it is done when asking again is worth it before then.
     """
 
     retryable = True
 
-    def __init__(self, until: float, reason: str, sooner: "anyio.Event | None" = None) -> None:
+    def __init__(
+        self, until: float, reason: str, sooner: "asyncio.Future[None] | None" = None
+    ) -> None:
         super().__init__(f"not now: {reason}")
         self.until, self.reason, self.sooner = until, reason, sooner
 

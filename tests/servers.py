@@ -110,6 +110,13 @@ def llmock() -> Iterator[str]:
 
 
 @contextmanager
+def counting() -> Iterator[str]:
+    """A provider that counts what it is asked; see counting_server.py. OpenAI's wire under /v1."""
+    with _served([sys.executable, str(Path(__file__).with_name("counting_server.py"))]) as url:
+        yield url
+
+
+@contextmanager
 def ollama(openai_url: str) -> Iterator[str]:
     """Ollama's wire before the server at this URL; its model is local/NAME."""
     with _served([sys.executable, "-c", OLLAMA, openai_url]) as url:

@@ -139,6 +139,7 @@ class Remote:
             model=self.model,
             driver=self.wire,
             vendor=self._row.name,
+            account=self._account.fingerprint,
             context_window=self.context_window or known.context_window,
             max_output=known.max_output,
             slots=self.slots,

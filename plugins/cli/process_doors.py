@@ -55,6 +55,14 @@ def health(config: ConfigFile = None, json: Json = False, debug: Debug = False) 
 
 
 @process_commands.command()
+def limits(config: ConfigFile = None, json: Json = False, debug: Debug = False) -> None:
+    """The limits that are configured, and how those stand that all kernels share."""
+    from . import limits as limits_
+
+    limits_.limits(config, as_json=json)
+
+
+@process_commands.command()
 def ps(
     all_: Annotated[bool, typer.Option("--all", "-a", help="Ended ones too.")] = False,
     state: Annotated[

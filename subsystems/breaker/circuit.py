@@ -73,7 +73,7 @@ class Circuit:
     """The calls of one address, or of one tool."""
 
     __slots__ = (
-        "_age", "_failed", "_slow", "_window", "name", "opened", "passed", "probing", "reason",
+        "_failed", "_slow", "_window", "age", "is_quiet", "name", "opened", "passed", "probing", "reason",
         "rules", "state", "until",
     )  # fmt: skip
 
@@ -82,7 +82,8 @@ class Circuit:
         self.until, self.reason = 0.0, ""
         self.opened = 0  # times in a row
         self.probing = self.passed = 0
-        self._age = 0  # counts the changes of state; who entered in another says nothing
+        self.age = 0  # counts the changes of state; who entered in another says nothing
+        self.is_quiet = False  # a call that goes well would change nothing
         self._window: deque[tuple[float, int]] = deque()
         self._failed = self._slow = 0
 
@@ -92,27 +93,14 @@ class Circuit:
     def calls(self) -> int:
         return len(self._window)
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing would be forgotten with it."""
-        return self.state == "closed" and not self._window
-
     def change(self, rules: Rules) -> None:
         """Go on under other rules; what the window holds stays."""
-        self.rules = rules
-
-    def lets_through(self, now: float) -> bool:
-        """Would a call enter now?"""
-        if self.state == "closed":
-            return True
-        if self.state == "open":
-            return now >= self.until
-        return self.probing + self.passed < self.rules.probes
+        self.rules, self.is_quiet = rules, False
 
     def enter(self, now: float) -> int:
         """Let a call through; what it gives back is for `leave`. Raises CircuitOpen."""
         if self.state == "closed":
-            return self._age
+            return self.age
         if self.state == "open":
             if now < self.until:
                 raise CircuitOpen(self.name, self.until, self.reason)
@@ -121,11 +109,11 @@ class Circuit:
         if self.probing + self.passed >= self.rules.probes:
             raise CircuitOpen(self.name, now + self.rules.open_s, "others try it out")
         self.probing += 1
-        return self._age
+        return self.age
 
     def leave(self, turn: int, now: float, seconds: float, outcome: Outcome) -> bool:
         """A call is over; says whether who waits for the circuit should look again."""
-        if turn != self._age:
+        if turn != self.age:
             return False
         slow_s = self.rules.slow_s
         slow = slow_s is not None and seconds >= slow_s
@@ -149,6 +137,12 @@ class Circuit:
             oldest = now - self.rules.window_s
             while window[0][0] <= oldest:
                 self._forget()
+        self.is_quiet = (
+            not (self._failed or self._slow)
+            and self.rules.window_s is None
+            and self.rules.slow_s is None
+            and len(window) == self.rules.window_calls
+        )
 
     def _forget(self) -> None:
         _, kind = self._window.popleft()
@@ -191,7 +185,8 @@ class Circuit:
 
     def _turn(self, state: CircuitState) -> None:
         self.state = state
-        self._age += 1
+        self.age += 1
+        self.is_quiet = False
         self._window.clear()
         self._failed = self._slow = 0
 

@@ -9,7 +9,10 @@ CircuitState = Literal["closed", "open", "half_open"]
 
 
 class CircuitOpen(NotNow):
-    """What stands behind this circuit fails; it is tried again at `until`."""
+    """What stands behind this circuit fails; it is tried again at `until`, when it half-opens.
+
+    The circuit's name is that of an address, or of a tool of one ("tools.web/fetch").
+    """
 
     def __init__(self, circuit: str, until: float, reason: str) -> None:
         super().__init__(until, f"the circuit of {circuit!r} is open: {reason}")
@@ -42,8 +45,18 @@ class Enter(Request[int], topic="breaker.enter", effect="once"):
     name: str
 
 
+def classes_of(error: BaseException) -> tuple[str, ...]:
+    """Of an error and of those it was raised from: a tool's failure is a timeout's, too."""
+    names: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        names += [base.__name__ for base in type(cause).__mro__]
+        cause = cause.__cause__
+    return tuple(names)
+
+
 class Leave(Request[None], topic="breaker.leave", effect="once"):
-    """A call is over: how long it took, and the classes of its error, none if it went well."""
+    """A call is over: how long it took, and `classes_of` its error, none if it went well."""
 
     name: str
     turn: int

@@ -177,11 +177,16 @@ class Price(Value):
 
 
 class ModelCard(Value):
-    """What a model is and can do. Sizes in tokens; `slots` = requests it serves at once."""
+    """What a model is and can do. Sizes in tokens; `slots` = requests it serves at once.
+
+    `account` is the same for models that use one provider's key, and tells nothing of it; ""
+    where there is none.
+    """
 
     model: str
     driver: str
     vendor: str = ""
+    account: str = ""
     context_window: int = Field(gt=0)
     max_output: int | None = Field(default=None, gt=0)
     slots: int = Field(default=1, gt=0)

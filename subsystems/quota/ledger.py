@@ -1,9 +1,8 @@
 """What this kernel knows of the accounts that are bounded; storage has the last word."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-
-import anyio
 
 from ..storage.messages import Account
 from .messages import PROCESS
@@ -15,7 +14,7 @@ class Limit:
     __slots__ = ("account", "reserved", "used", "waiting")
 
     def __init__(self, account: Account) -> None:
-        self.waiting: dict[int, tuple[int, anyio.Event]] = {}
+        self.waiting: dict[int, tuple[int, asyncio.Future[None]]] = {}
         self.learn(account)
 
     def learn(self, account: Account) -> None:
@@ -34,9 +33,9 @@ class Limit:
     def free(self) -> int:
         return self.ceiling - self.used - self.reserved
 
-    def wait(self, call: int, amount: int) -> anyio.Event:
-        """Set when so much may be free, or never will be. Who asks again keeps its place."""
-        bell = anyio.Event()
+    def wait(self, call: int, amount: int) -> "asyncio.Future[None]":
+        """Done when so much may be free, or never will be. Who asks again keeps its place."""
+        bell = asyncio.get_running_loop().create_future()
         self.waiting[call] = (amount, bell)
         return bell
 
@@ -49,7 +48,12 @@ class Limit:
                     return
                 free -= amount
             del self.waiting[call]
-            bell.set()
+            _ring(bell)
+
+
+def _ring(bell: "asyncio.Future[None]") -> None:
+    if not bell.done():
+        bell.set_result(None)
 
 
 class Need(NamedTuple):
@@ -88,7 +92,7 @@ class Ledger:
         self.processes = frozenset(scope for scope in known if scope.startswith(PROCESS))
         for limit in (limit for gone in former.values() for limit in gone.values()):
             for _, bell in limit.waiting.values():
-                bell.set()
+                _ring(bell)
 
     def __bool__(self) -> bool:
         return bool(self._limits)

@@ -1,93 +1,29 @@
 """The scheduler: the one place where calls wait, and who goes next is decided."""
 
-import asyncio
-from collections import Counter, deque
-from typing import Any, Literal
-
-import anyio
+import math
+from collections import Counter
+from typing import Literal
 
 from ...kernel.call import Call
 from ...kernel.errors import NotNow
 from ...kernel.events import ServiceSwapped
 from ...kernel.message import R
 from ...kernel.service import Proceed, Service, handles, subscribes
+from ..breaker.messages import Closed, HalfOpened, Opened
+from ..limiter.messages import Dried, Refilled
 from ..llm.messages import Describe
-from ..processes.messages import Origin
+from .lane import Lane, Ticket
 from .messages import Decided, LaneState, ReadLanes, Turn, Waiting
-from .policies import POLICIES, Bucket, Policy
-
-ANYONE = Origin()
-"""Calls from outside of any process count as class normal, priority 50."""
-
-
-class _Ticket:
-    """A call that wants a slot."""
-
-    __slots__ = ("call", "granted", "number", "since")
-
-    def __init__(self, call: Call[Any], number: int, since: float) -> None:
-        self.call, self.number, self.since = call, number, since
-        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def origin(self) -> Origin:
-        return self.call.origin if isinstance(self.call.origin, Origin) else ANYONE
-
-
-class Lane:
-    """The slots of one address, and the queues in front of them.
-
-    A swapped scheduler hands its lanes over, so calls in flight give back to the right one.
-    """
-
-    def __init__(self, address: str, slots: int, policy: Policy) -> None:
-        self.address, self.slots, self.policy = address, slots, policy
-        self.busy = 0
-        self.queues: dict[Bucket, deque[_Ticket]] = {}
-        self.made = 0
-
-    @property
-    def depth(self) -> int:
-        return sum(map(len, self.queues.values()))
-
-    def join(self, ticket: _Ticket) -> None:
-        self.queues.setdefault(self.policy.bucket(ticket.origin), deque()).append(ticket)
-
-    def forget(self, ticket: _Ticket) -> None:
-        """Take a ticket out whose caller gave up."""
-        bucket = self.policy.bucket(ticket.origin)
-        queue = self.queues.get(bucket)
-        if queue is not None and ticket in queue:
-            queue.remove(ticket)
-            if not queue:
-                del self.queues[bucket]
-
-    def pick(self, now: float) -> tuple[Bucket, Bucket | None] | None:
-        """The bucket whose head goes next, and the runner-up; a pure look at the heads."""
-        heads = sorted(
-            self.queues, key=lambda b: (self.policy.rank(b, now), self.queues[b][0].number)
-        )[:2]
-        return (heads[0], heads[1] if len(heads) > 1 else None) if heads else None
-
-    def pop(self, bucket: Bucket) -> _Ticket:
-        ticket = self.queues[bucket].popleft()
-        if not self.queues[bucket]:
-            del self.queues[bucket]
-        return ticket
-
-    def change(self, policy: Policy, slots: int) -> None:
-        """Sort everyone anew under another policy, first come first."""
-        waiting = sorted((t for q in self.queues.values() for t in q), key=lambda t: t.number)
-        self.policy, self.slots, self.queues = policy, slots, {}
-        for ticket in waiting:
-            self.join(ticket)
+from .policies import POLICIES
 
 
 class Scheduler(Service, name="scheduler", needs=[Describe]):
     """A guard that gives each model's slots out, one turn each.
 
-    `slots` overrides, per address, how many calls a model serves at once.
-    Work conserving: a free slot and a waiting call never meet without being joined.
+    `slots` overrides, per address, how many calls are served at once; what is no model and
+    stands not there has no bound. Work conserving: a free slot and a waiting call that may go
+    never meet without being joined. A call that a guard below does not admit now (NotNow) gives
+    its slot back and keeps its place in line; a dry key or an open circuit is given no slots.
     """
 
     def __init__(
@@ -104,69 +40,62 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
     async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
         lane = self._lanes.get(call.address) or await self._open_lane(call.address)
         lane.made += 1
-        number, since = lane.made, self.bus.time()
+        ticket, until = Ticket(call, lane.made, lane.time()), -math.inf
         while True:
-            await self._acquire(lane, call, number, since)
+            await self._acquire(lane, ticket, until)
             try:
-                return await proceed(call)
+                reply = await proceed(call)
+                lane.passed(ticket)
+                return reply
             except NotNow as later:
                 if not call.patient:
                     raise
-                until, sooner = later.until, later.sooner or anyio.Event()
+                until = later.until
+                lane.turn_away(ticket, later)
             finally:
-                self._release(lane)
-            with anyio.move_on_after(until - self.bus.time()):
-                await sooner.wait()  # without a slot; its place in line is kept
+                lane.release(ticket)
 
     async def _open_lane(self, address: str) -> Lane:
-        slots = self._slots.get(address)
-        if slots is None:
-            slots = (await self.request(Describe(), to=address)).slots
-        return self._lanes.setdefault(address, Lane(address, slots, self._policy))
+        slots = await self._slots_of(address)
+        return self._lanes.setdefault(address, Lane(address, slots, self._policy, self.bus.time))
 
-    async def _acquire(self, lane: Lane, call: Call[Any], number: int, since: float) -> None:
-        if lane.busy < lane.slots and not lane.queues:
-            lane.busy += 1
+    async def _slots_of(self, address: str) -> float:
+        if address in self._slots:
+            return self._slots[address]
+        if address not in self.addresses(Describe):
+            return math.inf
+        return (await self.request(Describe(), to=address)).slots
+
+    async def _acquire(self, lane: Lane, ticket: Ticket, until: float) -> None:
+        """Have a slot, not before `until`. Raises NotNow where an impatient call would rest."""
+        if until == -math.inf and lane.take(ticket):
             return
-        ticket = _Ticket(call, number, since)
-        lane.join(ticket)
-        self._give(lane)
+        granted = lane.wait(ticket, until)
         try:
-            if not ticket.granted.done():
+            if not granted.done():
                 await self.publish(
                     Waiting(
                         address=lane.address,
-                        call=call.span_id,
+                        call=ticket.call.span_id,
                         origin=str(ticket.origin),
                         depth=lane.depth,
                     )
                 )
-                await ticket.granted
+                await granted
+        except NotNow:
+            raise
         except BaseException:
-            if ticket.granted.done() and not ticket.granted.cancelled():
-                self._release(lane)
+            if granted.done() and not granted.cancelled():
+                lane.release(ticket)
             else:
                 lane.forget(ticket)
             raise
         await self._tell(lane, ticket)
 
-    def _release(self, lane: Lane) -> None:
-        lane.busy -= 1
-        self._give(lane)
-
-    def _give(self, lane: Lane) -> None:
-        """Give free slots to those whose turn it is."""
-        while lane.busy < lane.slots:
-            picked = lane.pick(self.bus.time())
-            if picked is None:
-                return
-            ticket = lane.pop(picked[0])
-            if not ticket.granted.done():  # else its caller has just given up
-                lane.busy += 1
-                ticket.granted.set_result(None)
-
-    async def _tell(self, lane: Lane, ticket: _Ticket) -> None:
-        now = self.bus.time()
+    async def _tell(self, lane: Lane, ticket: Ticket) -> None:
+        if not self.bus.hears(Decided):
+            return
+        now = lane.time()
         following = lane.pick(now)
         runner_up = following and lane.queues[following[0]][0]
         await self.publish(
@@ -179,31 +108,65 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
 
     @handles(ReadLanes)
     async def read_lanes(self, request: ReadLanes) -> tuple[LaneState, ...]:
-        return tuple(_state(lane) for lane in self._lanes.values())
+        return tuple(_state(lane) for lane in self._lanes.values() if lane.slots < math.inf)
 
     @subscribes(ServiceSwapped)
     async def refresh(self, event: ServiceSwapped) -> None:
         """A model was replaced; its successor may serve more or fewer at once."""
         lane = self._lanes.get(event.service)
-        if lane is not None and event.service not in self._slots:
-            lane.slots = (await self.request(Describe(), to=event.service)).slots
-            self._give(lane)
+        if lane is not None:
+            lane.slots = await self._slots_of(event.service)
+            lane.give()
+
+    # What guards below say
+
+    def _lanes_of(self, addresses: tuple[str, ...]) -> list[Lane]:
+        return [self._lanes[address] for address in addresses if address in self._lanes]
+
+    @subscribes(Dried)
+    async def on_dried(self, event: Dried) -> None:
+        """Of other lanes' keys too: this one's has been closed by the call that found it dry."""
+        for lane in self._lanes_of(event.addresses):
+            lane.close(event.until, every_s=event.every_s)
+
+    @subscribes(Refilled)
+    async def on_refilled(self, event: Refilled) -> None:
+        for lane in self._lanes_of(event.addresses):
+            lane.admit(event.places)
+            lane.wake(event.bucket, event.places)
+
+    @subscribes(Opened)
+    async def on_opened(self, event: Opened) -> None:
+        for lane in self._lanes_of(event.addresses):
+            lane.close(event.until)
+            lane.try_out(event.probes)
+
+    @subscribes(HalfOpened)
+    async def on_half_opened(self, event: HalfOpened) -> None:
+        for lane in self._lanes_of(event.addresses):
+            lane.try_out(event.probes)
+
+    @subscribes(Closed)
+    async def on_closed(self, event: Closed) -> None:
+        for lane in self._lanes_of(event.addresses):
+            lane.open()
+        for lane in self._lanes.values():  # a tool's circuit closes no lane
+            lane.wake(event.circuit)
 
     def hand_over(self, successor: "Scheduler") -> None:
         """The lanes go over whole: who waits goes on waiting, under the new policy."""
         successor._lanes = self._lanes
         for lane in self._lanes.values():
-            slots = successor._slots.get(lane.address, lane.slots)
-            lane.change(successor._policy, slots)
-            successor._give(lane)
+            lane.change(successor._policy, successor._slots.get(lane.address, lane.slots))
 
 
 def _state(lane: Lane) -> LaneState:
-    classes = Counter(t.origin.process_class for queue in lane.queues.values() for t in queue)
-    return LaneState(address=lane.address, slots=lane.slots, busy=lane.busy, waiting=dict(classes))
+    classes = Counter(ticket.origin.process_class for ticket in lane.waiting)
+    slots = int(lane.slots)
+    return LaneState(address=lane.address, slots=slots, busy=lane.busy, waiting=dict(classes))
 
 
-def _shown(ticket: _Ticket, lane: Lane, now: float) -> Turn:
+def _shown(ticket: Ticket, lane: Lane, now: float) -> Turn:
     return Turn(
         call=ticket.call.span_id,
         origin=str(ticket.origin),

@@ -311,10 +311,10 @@ class Circuits(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rules = Rules(
+        self.terms = Rules(
             window_calls=5, least_calls=3, failure_rate=0.6, open_s=10, longest_open_s=30, probes=2
         )
-        self.circuit = Circuit("x", self.rules)
+        self.circuit = Circuit("x", self.terms)
         self.now = 0.0
         self.state, self.until, self.opened = "closed", 0.0, 0
         self.window: list[bool] = []
@@ -343,7 +343,7 @@ class Circuits(RuleBasedStateMachine):
             self.turn("half_open")
         probing = sum(age == self.age for _, age in self.inside)
         free = self.state == "closed" or (
-            self.state == "half_open" and probing + self.passed < self.rules.probes
+            self.state == "half_open" and probing + self.passed < self.terms.probes
         )
         try:
             self.inside.append((self.circuit.enter(self.now), self.age))
@@ -363,7 +363,7 @@ class Circuits(RuleBasedStateMachine):
             self.passed += 1
             if outcome.failed:
                 self.open()
-            elif self.passed == self.rules.probes:
+            elif self.passed == self.terms.probes:
                 self.turn("closed")
                 self.opened = 0
             return
@@ -387,7 +387,7 @@ def test_nothing_is_lost_or_doubled_through_an_outage_and_a_swap() -> None:
     """A hundred callers that come again, an outage of a minute, a new breaker in the middle."""
 
     async def run() -> None:
-        shop, done = Shop(), 0
+        shop, done, before = Shop(), 0, 0
         shop.takes_s = 0.1
 
         async def caller(kernel: Kernel) -> None:

@@ -19,9 +19,10 @@ from aoskernel.subsystems.llm.messages import (
     Usage,
 )
 from aoskernel.subsystems.processes.messages import Origin
+from aoskernel.subsystems.scheduler.lane import Lane
 from aoskernel.subsystems.scheduler.messages import Decided
 from aoskernel.subsystems.scheduler.policies import POLICIES
-from aoskernel.subsystems.scheduler.service import Lane, Scheduler
+from aoskernel.subsystems.scheduler.service import Scheduler
 
 
 class Gated(Service, name="llm"):
@@ -294,7 +295,7 @@ def test_the_pick_is_the_least_of_all_by_rank_then_age(
             self.number, self.origin = number, origin
 
     rules = POLICIES[policy]()
-    lane: Any = Lane("llm", 1, rules)
+    lane: Any = Lane("llm", 1, rules, lambda: 0.0)
     tickets = [
         Ticket(n, Origin(process_class=o["process_class"], priority=o["priority"]))
         for n, o in enumerate(origins)

@@ -69,18 +69,12 @@ def test_check_shows_the_guards_in_order(aosk: Aosk) -> None:
     document = aosk("config", "check", "--json").document
     routes = {route["topic"]: route for route in document["routes"]}
     assert document["file"] == "aosk.toml"
-    assert routes["llm.complete"]["guards"] == [
-        "policy",
-        "failover",
-        "retry",
-        "scheduler",
-        "quota",
-        "journal",
+    guards = [
+        *("policy", "failover", "retry", "scheduler"),
+        *("quota", "limiter", "breaker", "journal"),
     ]
-    assert (
-        "policy -> failover -> retry -> scheduler -> quota -> journal -> llm.default"
-        in aosk("config", "check").out
-    )
+    assert routes["llm.complete"]["guards"] == guards
+    assert " -> ".join([*guards, "llm.default"]) in aosk("config", "check").out
 
 
 def test_check_without_a_file_checks_the_defaults(aosk: Aosk) -> None:
