@@ -1,6 +1,6 @@
 """Calls whose kernel was lost between intent and outcome: repeated, reconciled, or parked."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -10,12 +10,14 @@ from shop import Shop
 
 from aoskernel import Kernel, Process, ProcessFailed, assistant, program, spawn
 from aoskernel.drivers.llm.scripted import call
+from aoskernel.drivers.storage.memory import MemoryStorage
 from aoskernel.subsystems.processes.messages import (
     ListProcesses,
     NotInDoubt,
     Resolve,
     SyscallRepeated,
 )
+from aoskernel.subsystems.storage.driver import Ring
 from aoskernel.subsystems.storage.messages import Pid
 from aoskernel.subsystems.tools.messages import Reconciled, done, not_done
 
@@ -203,15 +205,30 @@ async def test_not_done_counts_where_the_former_kernel_has_left() -> None:
     assert shop.orders == ["tea"]
 
 
-async def _frozen(one: OneStorage, shop: Shop, second: World) -> tuple[list[str], World]:
+class Unheard:
+    """A storage of which a kernel hears nothing, as it is frozen."""
+
+    def __init__(self, driver: MemoryStorage) -> None:
+        self._driver = driver
+
+    async def run(self, ring: Ring) -> None:
+        await anyio.sleep_forever()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+
+async def _frozen(shop: Shop, second: World) -> tuple[list[str], World]:
     """A kernel whose lease ends while it is about to act; another takes over; it thaws."""
     seen: World = {}
+    memory = MemoryStorage()
+    drivers: Iterator[Any] = iter([Unheard(memory), memory])
+    one = OneStorage(lambda: next(drivers))
     async with one.kernel(**shop.tables()) as frozen:
         agent = await spawn(frozen, shopper(what="tea"), key="k")
         with anyio.fail_after(5):
             await shop.reached.wait()
-        await anyio.wait_all_tasks_blocked()  # it looks for nothing more, by itself
-        one.memory.lapse()
+        memory.lapse()
         async with one.kernel(**second) as taker:
             await spawn(taker, shopper(what="tea"), key="k")
             seen["taken"] = await reached(taker, agent.pid, "stopped", "exited")
@@ -223,17 +240,17 @@ async def _frozen(one: OneStorage, shop: Shop, second: World) -> tuple[list[str]
 
 
 async def test_a_frozen_owner_s_outcome_is_fenced_and_the_taker_over_has_stopped() -> None:
-    one, shop = OneStorage(), Shop()
-    orders, seen = await _frozen(one, shop, shop.tables())
+    shop = Shop()
+    orders, seen = await _frozen(shop, shop.tables())
     assert orders == ["tea"]  # nobody could prevent that
     assert seen["record"].state == "stopped"
     assert not seen["log"]["0:0"].settled
 
 
 async def test_not_done_does_not_count_while_the_former_owner_is_only_silent() -> None:
-    one, shop = OneStorage(), Shop(reconciles=True)
+    shop = Shop(reconciles=True)
     shop.says = not_done
-    orders, seen = await _frozen(one, shop, shop.tables())
+    orders, seen = await _frozen(shop, shop.tables())
     assert orders == ["tea"]
     assert "has only fallen silent, and may still do it" in seen["taken"].error
 
@@ -243,7 +260,7 @@ async def test_not_done_counts_when_the_device_refuses_a_repeated_key() -> None:
     second = Shop(reconciles=True, refuses_repeats=True)
     first.says = second.says = not_done
     second.open.set()
-    orders, seen = await _frozen(OneStorage(), first, second.tables())
+    orders, seen = await _frozen(first, second.tables())
     assert seen["taken"].state == "exited"
     assert second.orders == ["tea"]
     assert orders in ([], ["tea"])  # if it was not cut in time, the device refuses the key
