@@ -133,8 +133,9 @@ async def test_what_a_frozen_owner_may_still_do_its_successor_does_not(
         successor = tried.begin(tells_the_truth=False)
         await until_stopped(tried)
         assert not [call for call in tried.world.calls if call.name == name and call.effect]
-        os.kill(frozen, signal.SIGCONT)
         thawed.set()
+        await anyio.wait_all_tasks_blocked()  # it goes on before it hears of the take-over
+        os.kill(frozen, signal.SIGCONT)
         await until_called(tried, frozen, name)
         for application in (frozen, successor):
             await tried.kill(application)
