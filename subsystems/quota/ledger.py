@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..storage.messages import Account
-from .messages import PROCESS
+from .messages import ENDS_AT, PROCESS
 
 
 class Limit:
@@ -100,6 +100,12 @@ class Ledger:
     def of(self, scopes: Iterable[str]) -> tuple[Limit, ...]:
         """All limits of these scopes."""
         return tuple(limit for scope in scopes for limit in self._limits.get(scope, {}).values())
+
+
+def earliest(limits: Sequence[Limit]) -> Limit | None:
+    """The one that is over first, of those that are moments."""
+    ends = [limit for limit in limits if limit.account.what == ENDS_AT]
+    return min(ends, key=lambda limit: limit.ceiling) if ends else None
 
 
 def short(needs: Sequence[Need]) -> Need | None:

@@ -40,6 +40,10 @@ class Passage:
             Need(limit, use.most(what)) for limit, what in concerned if use.concerns(what)
         ]
 
+    def is_final(self, need: Need) -> bool:
+        """It would not fit either when all others had given back what they hold."""
+        return need.amount > need.limit.left or not self.use.waits
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Reserve it here, and give it along to be reserved in storage."""

@@ -4,7 +4,7 @@ What is counted are the reservations in storage, where a commit that does not fi
 what is known here only spares the attempt. The reservation travels with the intent's commit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,7 +23,6 @@ from ..storage.messages import (
     Commit,
     Overdrawn,
     Pid,
-    PutAccount,
     Rang,
     ReadAccounts,
     ReadProcess,
@@ -32,18 +31,17 @@ from ..storage.messages import (
 )
 from ..tools.messages import CallTool
 from .books import Books, room
+from .configured import configured
 from .currencies import Exchange
-from .ledger import Limit, Need, short
+from .ledger import Limit, Need, earliest, short
 from .messages import (
     ENDS_AT,
-    NAMESPACE,
     PROCESS,
     OverBudget,
     Quota,
     QuotaCrossed,
     SetQuota,
     TenantQuota,
-    of_tenant,
 )
 from .passage import ANYONE, Passage
 from .uses import ModelUse, ToolUse
@@ -94,7 +92,7 @@ class Quotas(
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, it is {max_tokens}")
         self._max_tokens = max_tokens
-        self._configured = tuple(_configured(namespace, tenants or {}))
+        self._configured = tuple(configured(namespace, tenants or {}))
         self._exchange, self._unpriced = Exchange(rates or {}), unpriced
         self._books = Books()
         self._cards: dict[str, ModelCard] = {}
@@ -152,7 +150,7 @@ class Quotas(
 
     async def _within(self, limits: Sequence[Limit], passage: Passage, proceed: Proceed[R]) -> R:
         """Reserve what it may need; what cannot be reserved does not begin."""
-        ends_at = _earliest(limits)
+        ends_at = earliest(limits)
         if ends_at is not None and self.bus.wall() >= ends_at.ceiling:
             raise await self._over(passage, Need(ends_at, 0))
         await self._count(limits, passage)
@@ -188,7 +186,7 @@ class Quotas(
         """Raise NotNow or OverBudget where it does not fit, as far as is known here."""
         need = short(passage.needs)
         if need is not None:
-            if _is_final(passage, need) or self._books.is_stale(self.bus.time()):
+            if passage.is_final(need) or self._books.is_stale(self.bus.time()):
                 await self._books.learn(self)
             if short(passage.needs) is not None:
                 raise await self._refusal(passage)
@@ -242,7 +240,7 @@ class Quotas(
         if need is None:
             return NotNow(now, "a quota was short of it a moment ago")
         limit, amount = need
-        if _is_final(passage, need):
+        if passage.is_final(need):
             return await self._over(passage, need)
         bell = limit.wait(passage.call.id, amount)
         pause_s = max(AGAIN_S, len(limit.waiting) / AGAIN_RATE)
@@ -272,32 +270,6 @@ class Quotas(
             action=account.action,
             instead=account.instead,
         )
-
-
-def _configured(
-    namespace: Quota | None, tenants: Mapping[str, TenantQuota]
-) -> Iterator[PutAccount]:
-    """The ceilings that the configuration names. Raises ValueError."""
-    scopes: dict[str, Quota] = {} if namespace is None else {NAMESPACE: namespace}
-    for tenant, whole in tenants.items():
-        scopes[of_tenant(tenant)] = whole
-        for model, of_model in whole.models.items():
-            scopes[of_tenant(tenant, model)] = of_model
-    for scope, quota in scopes.items():
-        if quota.wall_s is not None:
-            raise ValueError(f"wall_s is for processes, and {scope!r} is none")
-        yield from quota.accounts(scope, 0, configured=True)
-
-
-def _is_final(passage: Passage, need: Need) -> bool:
-    """It would not fit either when all others had given back what they hold."""
-    return need.amount > need.limit.left or not passage.use.waits
-
-
-def _earliest(limits: Sequence[Limit]) -> Limit | None:
-    """The one that is over first, of those that are moments."""
-    ends = [limit for limit in limits if limit.account.what == ENDS_AT]
-    return min(ends, key=lambda limit: limit.ceiling) if ends else None
 
 
 @lru_cache(8)
