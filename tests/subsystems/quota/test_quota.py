@@ -412,7 +412,7 @@ def test_who_waits_is_woken_when_something_is_given_back_and_not_before(system: 
     ended: list[float] = []
 
     async def main() -> None:
-        model = {"driver": "scripted", "token_s": 10.0}
+        model = {"driver": "scripted", "token_s": 10.1}
         async with system(quota={"namespace": {"tokens": 45}}, **{"llm.default": model}) as kernel:
 
             async def ask() -> None:
@@ -424,7 +424,7 @@ def test_who_waits_is_woken_when_something_is_given_back_and_not_before(system: 
                     tasks.start_soon(ask)
 
     run_virtual(main)
-    assert ended == [50.0, 100.0]  # five tokens each, one after the other, without a pause
+    assert ended == [50.5, 101.0]  # five tokens each, one after the other, without a pause
 
 
 def test_one_that_waits_is_refused_when_it_can_fit_no_more(system: System) -> None:
