@@ -118,6 +118,9 @@ class Written:
     def _obey(self, write: d.TakeCommand) -> None:
         self._row("obeyed", self.commit.pid, write.number)
 
+    def _announce(self, write: d.Announce) -> None:
+        self._row("announced", self.commit.pid, self.commit.pid)
+
     def _ask(self, write: d.PutQuestion) -> None:
         text, choices = self._body(write.text), self._body(json.dumps(write.choices))
         said = (text, choices, write.deadline)
@@ -313,6 +316,7 @@ _ROWS: dict[type, Callable[[Written, Any], None]] = {
     d.Annotate: Written._annotate,
     d.PostCommand: Written._command,
     d.TakeCommand: Written._obey,
+    d.Announce: Written._announce,
     d.PutQuestion: Written._ask,
     d.CloseQuestion: Written._close,
     d.AnswerQuestion: Written._answer,

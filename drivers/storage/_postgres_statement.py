@@ -45,6 +45,7 @@ TABLES = {
     "taken": "pid bigint, number bigint",
     "commands": "by bigint, pid bigint, signal text, grace_s float8",
     "obeyed": "pid bigint, number bigint",
+    "announced": "by bigint, pid bigint",
     "questions": (
         "pid bigint, step integer, path text, text bytea, choices bytea, deadline float8"
     ),
@@ -74,6 +75,7 @@ VALUES = {"outside": "bigint", "kernel": "bigint", "namespace": "text"}
 
 USUAL = frozenset({"claims", "born", "saved", "intents", "entries", "pages"})
 RINGING = frozenset({"ended", "offered", "letters", "commands", "answers", "accounts", "raises"})
+RINGING = frozenset({"ended", "offered", "letters", "commands", "answers", "announced"})
 """Of these somebody is told; ":ringing" stands for any of them."""
 FEW = 4
 """Of more commits the statement is for all of the usual tables, so that there are few of them."""

@@ -251,6 +251,9 @@ class MemoryStorage:
     def _obey(self, pid: d.Pid, process: _Process, write: d.TakeCommand) -> None:
         self._calls.obey(pid, write.number)
 
+    def _announce(self, pid: d.Pid, process: _Process, write: d.Announce) -> set[d.Pid] | None:
+        return self._called(pid)
+
     def _ask(self, pid: d.Pid, process: _Process, write: d.PutQuestion) -> None:
         self._calls.put(pid, write)
 
@@ -463,6 +466,7 @@ _WRITERS: dict[type, Callable[[MemoryStorage, d.Pid, _Process, Any], set[d.Pid] 
     d.TakeLetter: MemoryStorage._take,
     d.PostCommand: MemoryStorage._command,
     d.TakeCommand: MemoryStorage._obey,
+    d.Announce: MemoryStorage._announce,
     d.PutQuestion: MemoryStorage._ask,
     d.CloseQuestion: MemoryStorage._close,
     d.AnswerQuestion: MemoryStorage._answer,

@@ -40,11 +40,13 @@ class Live:
         "doomed",
         "doubts",
         "error",
+        "followed_until",
         "fresh",
         "leaves_as",
         "open",
         "parked_in",
         "record",
+        "rests",
         "rung",
         "says",
         "sealed",
@@ -67,6 +69,8 @@ class Live:
         self.leaves_as: State | None = None  # when all that goes on is waiting
         self.turnstile = Turnstile()
         self.doubts: tuple[DoubtfulCall, ...] = ()  # why it is to stop
+        self.rests = False  # it leaves before its next syscall, too
+        self.followed_until = float("-inf")  # somebody elsewhere wants to hear of its commits
         self.doomed: float | None = None  # TERM reached it outside of memory: grace in seconds
         self.commands: tuple[int, ...] = ()  # numbers of those that it is obeying
         self.task: asyncio.Task[Any] | None = None
@@ -160,6 +164,12 @@ class Live:
         """Something has ended. In doubt, it leaves when nothing is left that will end."""
         if self.doubts and self.only_waits and not self.sealed:
             self.cut("stopped", sealed=True)
+
+    def come_to_rest(self) -> None:
+        """Leave as soon as nothing is under way but waiting, and come back."""
+        if not self.doubts:  # else it is to stop, and does so then
+            self.rests = True
+            self.leave_with("parked")
 
     def cut(self, verdict: "State | Literal['lost']", *, sealed: bool) -> None:
         """Interrupt the program. Sealed, it cannot say anything more."""

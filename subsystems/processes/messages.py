@@ -195,6 +195,26 @@ class Kill(Request[None], topic="process.kill", effect="idempotent"):
     group: bool = False
 
 
+class Checkpoint(Request[None], topic="process.checkpoint", effect="idempotent"):
+    """Bring a process to rest: out of memory as soon as it only waits, or between two syscalls.
+
+    What it has said is committed then, and it goes on from there by replay, at once or when
+    what it waits for comes. A process that no kernel has in memory rests already.
+    """
+
+    pid: Pid
+
+
+class Follow(Request[None], topic="process.follow", effect="idempotent"):
+    """Have `storage.rang` told of what this process commits, for so many seconds.
+
+    By whoever has the process now; ask again when that is another, which its epoch tells.
+    """
+
+    pid: Pid
+    for_s: float = Field(default=60.0, gt=0)
+
+
 class LiveKind(Value):
     """How many processes of one kind are in a kernel's memory.
 

@@ -451,6 +451,24 @@ class Process:
         recovery = Recovery(ask, lambda value, key: (value, ()))
         return await self._said.syscall(f"run_once:{name}", None, run, recovery=recovery)
 
+    # Resting points
+
+    async def checkpoint(self, **changes: Any) -> None:
+        """From here on a resume begins the program anew, with these arguments changed.
+
+        Of a `Program`, its step, with these fields changed. Nothing that was said before is
+        replayed any more, so what it has led to must be in the changes, the context, the memory.
+        When this returns, it is on the disk. Not within `parallel`, `race` or `timeout`.
+        """
+        if not changes:
+            raise TypeError(
+                "checkpoint() without changes would do again, after a resume, all that is done: "
+                "say what has changed, e.g. checkpoint(done=done)"
+            )
+        record = self._live.record
+        definition = self._service.programs[record.program, record.version]
+        await self._said.turn(definition.changed(record.state_json, changes))
+
     # Side by side
 
     async def parallel(self, *work: Coroutine[Any, Any, T]) -> list[T]:

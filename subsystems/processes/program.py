@@ -56,6 +56,14 @@ class Definition(Generic[T]):
     def __repr__(self) -> str:
         return f"<program {self.name} version {self.version}>"
 
+    def changed(self, state_json: str, changes: dict[str, Any]) -> str:
+        """The state with changes, checked. Raises TypeError."""
+        state = self.state.model_validate_json(state_json)
+        try:
+            return self.state.model_validate({**dict(state), **changes}).model_dump_json()
+        except ValidationError as error:
+            raise _misfit(self.name, error) from None
+
 
 def _refuse_secrets(name: str, state: type[BaseModel]) -> None:
     """What a program is given is stored, for a crash to find it again; a secret must not be."""
@@ -146,9 +154,13 @@ class FunctionProgram(Definition[T], Generic[P, T]):
         try:
             return Invocation(self, self.state.model_validate(given))
         except ValidationError as error:
-            first = error.errors()[0]
-            path = ".".join(map(str, first["loc"]))
-            raise TypeError(f"{self.name}: argument {path!r}: {first['msg']}") from None
+            raise _misfit(self.name, error) from None
+
+
+def _misfit(program: str, error: ValidationError) -> TypeError:
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"]))
+    return TypeError(f"{program}: argument {path!r}: {first['msg']}")
 
 
 def _parameters(function: Callable[..., Any], name: str) -> Any:

@@ -10,6 +10,7 @@ from ...kernel.secrets import redacted
 from ..storage.messages import (
     ENDED,
     Annotate,
+    Announce,
     Entry,
     Fenced,
     Key,
@@ -151,11 +152,13 @@ def _left(live: Live, state: State, result: str | None, error: Exception | None)
 
 async def _saved(service: "Processes", live: Live, record: ProcessRecord) -> bool:
     """Write it, however long the database is away. Not if it is somebody else's by then."""
-    taken = [TakeCommand(number=number) for number in live.commands]
     noted = [Annotate(key=call.key, note=_unknown(call)) for call in live.doubts]
+    taken = [TakeCommand(number=number) for number in live.commands]
+    is_heard = live.rests or live.followed_until > service.bus.time()
+    more: list[Write] = [*noted, *taken, *([Announce()] if is_heard else [])]
     while True:
         try:
-            if not await _written(service, record, *noted, *taken):
+            if not await _written(service, record, *more):
                 return False
         except StorageUnavailable:
             if service.ending:

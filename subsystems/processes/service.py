@@ -45,9 +45,11 @@ from .mailbox import Mailboxes
 from .messages import (
     Ask,
     Blocked,
+    Checkpoint,
     CountLive,
     Doing,
     DoubtfulCall,
+    Follow,
     Inspect,
     Kill,
     ListDoubts,
@@ -446,6 +448,18 @@ class Processes(
     @handles(Kill)
     async def kill(self, request: Kill) -> None:
         await self.signals.send(request)
+
+    @handles(Checkpoint)
+    async def checkpoint(self, request: Checkpoint) -> None:
+        record = await self.read(request.pid)
+        if record.state == "running":
+            await self.signals.post(record.pid, "REST")
+
+    @handles(Follow)
+    async def follow(self, request: Follow) -> None:
+        record = await self.read(request.pid)
+        if record.state not in ENDED:
+            await self.signals.post(record.pid, "FOLLOW", request.for_s)
 
     # Doubts
 

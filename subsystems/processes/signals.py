@@ -5,6 +5,7 @@ over for it, which fences whoever had it.
 """
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import anyio
 
 from ..storage.messages import (
     ENDED,
+    Announce,
     ClaimProcesses,
     Command,
     Commit,
@@ -22,6 +24,7 @@ from ..storage.messages import (
     ReadCommands,
     SaveProcess,
     State,
+    StorageError,
     TakeCommand,
 )
 from .live import Live
@@ -63,17 +66,23 @@ class Signals:
         if record.state in ENDED:
             return
         pid, signal = record.pid, request.signal
-        post = PostCommand(to=pid, signal=signal, grace_s=request.grace_s)
-        await self._service.request(Commit(writes=(post,)))
-        live = self._service.live.get(pid)
-        if live is not None:
-            await self.obey(live)
-        elif signal == "CONT":
+        if await self.post(pid, signal, request.grace_s):
+            return
+        if signal == "CONT":
             await self._continue(pid)
         elif signal == "TERM":
             await self._terminate_absent(pid)
         else:
             await self._set_absent(pid, "killed" if signal == "KILL" else "stopped")
+
+    async def post(self, pid: Pid, signal: str, seconds: float = 0.0) -> bool:
+        """Into its control mailbox; and obey it, if the process is here."""
+        post = PostCommand(to=pid, signal=signal, grace_s=seconds)
+        await self._service.request(Commit(writes=(post,)))
+        live = self._service.live.get(pid)
+        if live is not None:
+            await self.obey(live)
+        return live is not None
 
     async def claim(self, pid: Pid, *states: State, known: bool = False) -> ProcessRecord | None:
         """Take over a process that nobody owns, of a program that is `known` here."""
@@ -125,6 +134,8 @@ class Signals:
             if command.number not in live.commands:
                 live.commands = (*live.commands, command.number)
                 self._apply(live, command, replaying=replaying)
+                if command.signal == "FOLLOW":
+                    await self._follow(live, command)
 
     def _apply(self, live: Live, command: Command, *, replaying: bool) -> None:
         match command.signal:
@@ -134,10 +145,19 @@ class Signals:
                 live.cut("stopped", sealed=True)
             case "CONT" if live.verdict == "stopped":
                 live.verdict = "parked"
+            case "REST" if not (live.sealed or replaying):
+                live.come_to_rest()
             case "TERM" if not live.sealed:
                 live.doomed = command.grace_s
                 if not replaying:
                     self.terminate(live)
+
+    async def _follow(self, live: Live, command: Command) -> None:
+        """Tell whoever follows from now on, and at once, that it is heard here."""
+        live.followed_until = self._service.bus.time() + command.grace_s
+        with suppress(StorageError):  # the next one that owns it finds the command
+            taken = TakeCommand(number=command.number)
+            await self._service.commit(live.record, taken, Announce())
 
     def terminate(self, live: Live) -> None:
         """Cut the program, which has its grace for cleaning up."""

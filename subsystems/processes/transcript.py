@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,18 @@ from pydantic_core import from_json, to_json
 
 from ...kernel.errors import KernelError
 from ..storage.messages import (
+    Announce,
     Entry,
     Fenced,
     Intend,
     Key,
+    SaveProcess,
     Settle,
     StorageUnavailable,
     Write,
 )
 from .doubt import Doubt, Outcome, Recovery, Work
-from .messages import Origin, ProgramDiverged, SyscallBegan, SyscallDone
+from .messages import ConcurrentSyscalls, Origin, ProgramDiverged, SyscallBegan, SyscallDone
 from .syscall import (
     Branch,
     Suspended,
@@ -61,6 +64,24 @@ class Transcript:
         self._log = log
         branch.set(Branch(f"{step}:", self._live.turnstile))
 
+    async def turn(self, state_json: str) -> None:
+        """The next step begins here, in the midst of the program, and with this state."""
+        place, record = branch.get(), self._live.record
+        if place.path != f"{record.step}:":
+            raise ConcurrentSyscalls(
+                "'checkpoint' was called within a parallel, a race or a timeout, whose other arms "
+                "it would cut off from their log; call it behind them"
+            )
+        key = self._take(place, "checkpoint")
+        try:
+            self.known(key, "checkpoint", fingerprint("checkpoint", state_json))
+            record = replace(record, step=record.step + 1, state_json=state_json)
+            await self._commit(SaveProcess(record=record))
+        finally:
+            place.free()
+        self._live.record = record
+        self.begin(record.step, {})
+
     @contextmanager
     def place(self, kind: str) -> Iterator[Key]:
         """The key of what is made of other syscalls: a parallel, a race, a timeout."""
@@ -96,6 +117,8 @@ class Transcript:
         self._live.rest()
 
     def _take(self, place: Branch, kind: str) -> Key:
+        if self._live.rests and not self._live.open:
+            self._live.seal("parked")
         if self._live.sealed:
             raise Suspended
         return place.take(kind)
@@ -187,6 +210,8 @@ class Transcript:
             failed=failed,
             body=body,
         )
+        if self._live.followed_until > self._service.bus.time():
+            writes = (*writes, Announce())
         await self._commit(outcome, *writes, lazy=origin.kind in REPEATABLE)
 
     async def syscall(

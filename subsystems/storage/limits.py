@@ -135,6 +135,7 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.TakeLetter: lambda write: ((), ()),
     words.PostCommand: lambda write: ((), ()),
     words.TakeCommand: lambda write: ((), ()),
+    words.Announce: lambda write: ((), ()),
     words.PutQuestion: lambda write: ((), (write.text, *write.choices)),
     words.CloseQuestion: lambda write: ((), ()),
     words.AnswerQuestion: lambda write: ((), (write.text,)),

@@ -405,6 +405,13 @@ class TakeCommand:
 
 
 @dataclass(slots=True, kw_only=True)
+class Announce:
+    """Ring for this process in other kernels, which do not hear of every commit by themselves."""
+
+    write: Literal["announced"] = "announced"
+
+
+@dataclass(slots=True, kw_only=True)
 class PutQuestion:
     """Ask a human; what was asked at this place before stays as it is."""
 
@@ -549,6 +556,7 @@ Write = Annotated[
     | TakeLetter
     | PostCommand
     | TakeCommand
+    | Announce
     | PutQuestion
     | CloseQuestion
     | AnswerQuestion
@@ -836,6 +844,7 @@ class Rang(Event, topic="storage.rang", urgent=True):
     stands for the accounts: a ceiling was set.
     answer, their end, that of one they wait for, or another kernel has taken them over. None:
     to any of them, unheard.
+    answer, their end, or that of one they wait for; or somebody follows them. None: to any of them, unheard.
     """
 
     pids: tuple[Pid, ...] | None

@@ -134,6 +134,9 @@ obeyed as (
     where command.pid = t.pid and command.number = t.number
         and t.pid in (select pid from fenced)
 ),
+announced as (  -- to whoever follows
+    select t.pid from :announced join fenced on fenced.pid = t.by
+),
 asked as (
     insert into question (namespace, pid, step, path, text, choices, deadline)
     select :namespace, pid, step, path, text, choices, deadline
@@ -263,6 +266,7 @@ rung as (  -- :ringing
         union select pid, :kernel from commanded
         union select pid, :kernel from ended
         union select pid, :kernel from offered
+        union select pid, :kernel from announced
         union select pid, 0 from answered
         union select pid, 0 from doomed
         union select pid, 0 from awaiting
