@@ -3,18 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from ...kernel import Config, Kernel
 from ...kernel.plan import Plan
-from . import output
+from . import loop, output
 from .choice import find
 from .desk import alone, at_hand
 
 
 def services(config_file: Path | None, *, as_json: bool) -> None:
     """Start a kernel from this configuration and look at it."""
-    running = anyio.run(_running, find(config_file))
+    running = loop.run(_running, find(config_file))
     if as_json:
         output.document({"ok": True, "services": running})
         return

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import anyio
 import typer
 
 from ...kernel import Service
 from ...kernel.config import Config, build, load
 from ...subsystems.llm.conformance import CHECKS, Check, Subject, Verdict, examine
 from ...subsystems.llm.driver import LLM, ModelCard
-from . import output
+from . import loop, output
 from .choice import DEFAULT, find, models
 from .exits import ExitCode, Stop
 
@@ -41,7 +40,7 @@ def check(
     config = Config.load(find(config_file))
     place = _place(config, address)
     checks = _chosen(only)
-    card, verdicts = anyio.run(_examined, place, config.services[place], checks, allowed, as_json)
+    card, verdicts = loop.run(_examined, place, config.services[place], checks, allowed, as_json)
     counted = Counter(verdict.outcome for verdict in verdicts)
     if as_json:
         told = [verdict.model_dump(mode="json") for verdict in verdicts]

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from ...kernel.log import log
 from ...kernel.plan import Plan
 from ...subsystems.processes.messages import ListProcesses, ProcessStatus
 from ...subsystems.storage.driver import Survey
-from . import lines, output
+from . import lines, loop, output
 from .choice import find
 from .desk import configured, driver, looking, opened
 from .exits import ExitCode, Stop
@@ -58,9 +57,7 @@ def up(config_file: Path | None, wish: Wish, *, debug: bool) -> None:
     lines.to_stderr(logging.DEBUG if debug else logging.INFO, config.kernel.log_format)
     services = [*_services(config), Reporter(debug=debug)]
     gc.set_threshold(ALLOCATED)
-    anyio.run(
-        _serve, config, services, backend_options={"use_uvloop": find_spec("uvloop") is not None}
-    )
+    loop.run(_serve, config, services)
 
 
 def importing_from_here() -> None:
@@ -131,7 +128,7 @@ def check(config_file: Path | None, *, as_json: bool) -> None:
     importing_from_here()
     config = configured(config_file)
     known = tuple(_known(_services(config)))
-    survey, found = anyio.run(_looked, config)
+    survey, found = loop.run(_looked, config)
     mine = [s for s in found if is_stranded(s) and _version(s) in known]
     others = [s for s in found if is_stranded(s) and _version(s) not in known]
     if as_json:

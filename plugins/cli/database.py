@@ -4,14 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import anyio
 import typer
 
 from ...kernel import Kernel
 from ...kernel.config import Config, build
 from ...subsystems.processes.messages import ListProcesses
 from ...subsystems.storage.driver import KernelSeen, Survey
-from . import output
+from . import loop, output
 from .desk import STORAGE, behind, configured, looking, opened
 from .exits import ExitCode
 from .listing import MOST, clock, is_stranded
@@ -19,7 +18,7 @@ from .listing import MOST, clock, is_stranded
 
 def health(config_file: Path | None, *, as_json: bool) -> None:
     """Ends with 1 where something is amiss."""
-    survey, stranded = anyio.run(_examined, configured(config_file))
+    survey, stranded = loop.run(_examined, configured(config_file))
     amiss = _amiss(survey, stranded)
     if as_json:
         document = {"ok": not amiss, **_told(survey), "stranded": list(stranded), "amiss": amiss}
@@ -50,7 +49,7 @@ def _amiss(survey: Survey, stranded: tuple[int, ...]) -> list[str]:
 
 def status(config_file: Path | None, *, as_json: bool) -> None:
     """What is applied and what is not. Ends with 1 where this version cannot work with it."""
-    survey = anyio.run(_survey, configured(config_file))
+    survey = loop.run(_survey, configured(config_file))
     ok = survey.fault is None and not survey.missing
     if as_json:
         output.document({"ok": ok, **_told(survey)})
@@ -69,7 +68,7 @@ async def _survey(config: Config) -> Survey:
 
 def migrate(config_file: Path | None, *, as_json: bool) -> None:
     """Let the driver start once: it brings the schema up to date, or says why it cannot."""
-    before, after = anyio.run(_migrated, configured(config_file))
+    before, after = loop.run(_migrated, configured(config_file))
     applied = [name for name in after.applied if name not in before]
     if as_json:
         output.document({"ok": True, "applied_now": applied, **_told(after)})

@@ -1,12 +1,14 @@
-"""`aosk wait` and `aosk attach`: to the end of a process, which may run in any kernel."""
+"""`aosk wait` and `aosk attach`: to the end of a process, which may run in any kernel.
+
+What is shown is what is committed, a model's text when it is complete: its pieces are only in
+the kernel that runs the process.
+"""
 
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from textwrap import indent
-
-import anyio
 
 from ...kernel import Kernel
 from ...kernel.config import Config
@@ -20,16 +22,13 @@ from ...subsystems.storage.messages import (
     ProcessRecord,
     ReadLog,
     ReadPages,
-    ReadProcess,
 )
-from . import output
+from . import loop, output
+from .bell import Bell
 from .desk import configured, opened, process
 from .exits import ExitCode, Stop
 from .listing import reason, waiting
 from .syscalls import Said, Syscall, syscalls
-
-LOOK_S = 0.5
-"""How often to look for what was committed: no commit of another kernel's rings here."""
 
 
 def wait(config_file: Path | None, pid: int, *, as_json: bool) -> None:
@@ -42,7 +41,7 @@ def _run(
     work: Callable[[Config, int], Awaitable[ProcessRecord]], config: Config, pid: int
 ) -> ProcessRecord:
     try:
-        return anyio.run(work, config, pid)
+        return loop.run(work, config, pid)
     except KeyboardInterrupt:
         raise Stop(f"interrupted; process {pid} goes on", ExitCode.INTERRUPTED) from None
 
@@ -71,12 +70,6 @@ async def _advise(kernel: Kernel, record: ProcessRecord) -> None:
             output.tell(f"process {record.pid} does not go on: {why}")
 
 
-async def _read(kernel: Kernel, pid: Pid) -> ProcessRecord:
-    record = await kernel.request(ReadProcess(pid=pid))
-    assert record is not None
-    return record
-
-
 def attach(config_file: Path | None, pid: int, *, as_json: bool) -> None:
     """Each syscall when it is committed, and the end. Raises ProcessFailed."""
     record = _run(partial(_followed, as_json=as_json), configured(config_file), pid)
@@ -84,14 +77,15 @@ def attach(config_file: Path | None, pid: int, *, as_json: bool) -> None:
 
 
 async def _followed(config: Config, pid: int, *, as_json: bool) -> ProcessRecord:
-    async with opened(config) as kernel:
+    async with opened(config) as kernel, Bell.of(kernel) as bell:
         record = await process(kernel, pid)
         await _advise(kernel, record)
         following = _Following(kernel, record)
         await following.news(record)
+        if as_json and record.state not in ENDED:
+            _show_change(record, as_json=True)
         while record.state not in ENDED:
-            await anyio.sleep(LOOK_S)
-            before, record = record, await _read(kernel, record.pid)
+            before, record = record, await bell.next(record)
             for call in await following.news(record):
                 _show(call, as_json=as_json)
             if record.state != before.state:

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import anyio
-
 from ...kernel.config import Config, build
 from ...subsystems.storage.messages import Expired, Expiry, FindExpired, ForgetExpired
-from . import output
+from . import loop, output
 from .desk import configured, opened
 from .exits import ExitCode, Stop
 from .listing import MOST, clock
@@ -22,14 +20,14 @@ COLUMNS = ("program", "state", "tenant", "processes", "keep their record", "ende
 def preview(config_file: Path | None, days: float | None, *, as_json: bool) -> None:
     """Tell what would be deleted; delete nothing."""
     config = configured(config_file)
-    found = anyio.run(_found, config, _expiries(config, days))
+    found = loop.run(_found, config, _expiries(config, days))
     _tell(found, "would be forgotten; --yes does it", as_json=as_json, done=False)
 
 
 def forget(config_file: Path | None, days: float | None, *, as_json: bool) -> None:
     """Delete it, in batches, and tell what is gone."""
     config = configured(config_file)
-    gone = anyio.run(_forgotten, config, _expiries(config, days))
+    gone = loop.run(_forgotten, config, _expiries(config, days))
     _tell(gone, "forgotten", as_json=as_json, done=True)
 
 

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from ...kernel.config import Config, build
 from ...subsystems.storage.messages import ReadRates, SharedRate
-from . import output
+from . import loop, output
 from .desk import configured, opened
 from .exits import Stop
 
@@ -56,7 +54,7 @@ def _shared(
     if not any(one["shared"] for one in told):
         return (), None
     try:
-        return anyio.run(_read, config), None
+        return loop.run(_read, config), None
     except Stop as stop:
         return (), f"Of the shared ones nothing can be seen: {stop}"
 

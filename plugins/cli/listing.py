@@ -6,12 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import anyio
-
 from ...kernel.config import Config
 from ...subsystems.processes.messages import ListProcesses, ProcessStatus
 from ...subsystems.storage.messages import ENDED, FindTenures, ProcessRecord, State, Tenure
-from . import output
+from . import loop, output
 from .desk import configured, opened
 from .exits import ExitCode, Stop
 
@@ -31,7 +29,7 @@ def ps(config_file: Path | None, *, ended: bool, states: Sequence[str], as_json:
     """A table, and under it a line for each process that does not go on by itself."""
     _check(states)
     ended = ended or not ENDED.isdisjoint(states)
-    found = anyio.run(_found, configured(config_file), ended)
+    found = loop.run(_found, configured(config_file), ended)
     if len(found) == MOST:
         output.tell(f"The first {MOST}; there are more.")
     chosen = [one for one in found if not states or standing(one.status) in states]

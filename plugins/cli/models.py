@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from ...kernel.config import Config
 from ...subsystems.llm.driver import Fetchable, Price, Vendor, VendorModel, Weights
-from . import output, vendors
+from . import loop, output, vendors
 from .choice import addresses, fetchables, find
 from .exits import ExitCode, Stop
 
@@ -70,7 +68,7 @@ def fetch(name: str | None, source: str | None, *, as_json: bool) -> None:
     fetched = weights.path is None or source is not None
     origin = f"from {source or weights.source}" if fetched else f"already at {weights.path}"
     output.tell(f"{weights.name}, {_size(weights.size)}, licence {weights.licence}, {origin}")
-    path = anyio.run(_fetch, driver, weights, source)
+    path = loop.run(_fetch, driver, weights, source)
     if as_json:
         told = {**weights.model_dump(mode="json"), "path": str(path), "fetched": fetched}
         output.document({"ok": True, **told})

@@ -112,7 +112,7 @@ def attach(
 ) -> None:
     """Follow what a process does from now on, as it is committed, to its end.
 
-    Ctrl-C ends this command, not the process.
+    A model's text comes when it is complete. Ctrl-C ends this command, not the process.
     """
     from . import following
 
@@ -180,6 +180,20 @@ def cont(
     from . import signalling
 
     signalling.send(config, signalling.Order("CONT", tuple(pids), group=group), as_json=json)
+
+
+@process_commands.command()
+def checkpoint(
+    pid: Number, config: ConfigFile = None, json: Json = False, debug: Debug = False
+) -> None:
+    """Bring a process to rest: out of memory, with all it has said committed.
+
+    As soon as it only waits, or between two syscalls. It goes on from there by replay, at once or
+    when what it waits for comes. Tells how much a resume replays.
+    """
+    from . import resting
+
+    resting.checkpoint(config, pid, as_json=json)
 
 
 @process_commands.command()

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio
-
 from ...kernel.config import Config
 from ...subsystems.processes.messages import (
     Answer,
@@ -16,7 +14,7 @@ from ...subsystems.processes.messages import (
     Resolve,
 )
 from ...subsystems.storage.messages import Key, Question
-from . import output
+from . import loop, output
 from .desk import configured, opened, process
 from .exits import ExitCode, Stop
 from .listing import clock
@@ -24,7 +22,7 @@ from .listing import clock
 
 def asks(config_file: Path | None, *, as_json: bool) -> None:
     """The open questions by number, the calls in doubt by process and key."""
-    questions, doubts = anyio.run(_open, configured(config_file))
+    questions, doubts = loop.run(_open, configured(config_file))
     if as_json:
         told = {"asks": list(map(_told, questions)), "doubts": [d.model_dump() for d in doubts]}
         output.document({"ok": True, **told})
@@ -69,7 +67,7 @@ def _cells(call: DoubtfulCall) -> tuple[str, ...]:
 
 def answer(config_file: Path | None, number: int, text: str, *, as_json: bool) -> None:
     """Answer it, once. Raises NoSuchQuestion."""
-    anyio.run(_answered, configured(config_file), number, text)
+    loop.run(_answered, configured(config_file), number, text)
     if as_json:
         output.document({"ok": True, "number": number, "answer": text})
     else:
@@ -125,7 +123,7 @@ def meant(pid: int, keys: Sequence[Key], *, every: bool) -> Meant:
 
 def resolve(config_file: Path | None, meant: Meant, verdict: Verdict, *, as_json: bool) -> None:
     """Say how the calls came out. Raises NotInDoubt."""
-    keys, left = anyio.run(_resolved, configured(config_file), meant, verdict)
+    keys, left = loop.run(_resolved, configured(config_file), meant, verdict)
     if as_json:
         told = {"pid": meant.pid, "keys": keys, "outcome": verdict.outcome, "left": left}
         output.document({"ok": True, **told})

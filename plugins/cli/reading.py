@@ -6,11 +6,9 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, NamedTuple
 
-import anyio
-
 from ...kernel.config import Config
 from ...subsystems.storage.messages import Entry, Page, ProcessRecord, ReadLog, ReadPages
-from . import output
+from . import loop, output
 from .desk import configured, logged, opened
 from .listing import waiting
 from .syscalls import Said, Syscall, arguments, compact, completion, syscalls
@@ -39,7 +37,7 @@ async def _pages(config: Config, pid: int) -> tuple[Page, ...]:
 
 def trace(config_file: Path | None, pid: int, step: int | None, *, as_json: bool) -> None:
     """A line each, in the order of their beginning; and what the models have used."""
-    told = anyio.run(_all, configured(config_file), pid, step)
+    told = loop.run(_all, configured(config_file), pid, step)
     calls = syscalls(told.entries, Said.on(told.pages), running=told.record.state == "running")
     if as_json:
         shown = [call._asdict() for call in calls]
@@ -68,7 +66,7 @@ def _used(calls: Iterable[Syscall]) -> str:
 
 def logs(config_file: Path | None, pid: int, *, as_json: bool) -> None:
     """Every page of its context, in order, whoever said it."""
-    pages = anyio.run(_pages, configured(config_file), pid)
+    pages = loop.run(_pages, configured(config_file), pid)
     if as_json:
         said = [_document(page) for page in pages]
         output.document({"ok": True, "pid": pid, "said": said})

@@ -34,7 +34,7 @@ from ...subsystems.storage.messages import (
     SaveProcess,
     Settle,
 )
-from . import output
+from . import loop, output
 from .daemon import importing_from_here, programs
 from .desk import configured, logged, opened
 from .exits import ExitCode, Stop
@@ -73,8 +73,8 @@ def replay(config_file: Path | None, pid: int, program: str | None, *, as_json: 
             "[services.processes] programs",
             ExitCode.USAGE,
         )
-    past = anyio.run(_past, config, pid)
-    end = anyio.run(_replayed, config, past, named)
+    past = loop.run(_past, config, pid)
+    end = loop.run(_replayed, config, past, named)
     if not end.agrees:
         raise Stop(end.says, ExitCode.FAILED, "diverged")
     if as_json:

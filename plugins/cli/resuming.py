@@ -5,14 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from ...kernel import Kernel
 from ...kernel.config import Config
 from ...subsystems.processes.messages import ProcessStatus, Resume
 from ...subsystems.processes.program import ProcessRef, attach
 from ...subsystems.storage.messages import Pid
-from . import output
+from . import loop, output
 from .daemon import importing_from_here
 from .desk import configured, driver
 from .exits import ExitCode, Stop
@@ -34,7 +32,7 @@ def resume(config_file: Path | None, pid: int, *, as_json: bool) -> None:
     driver(config)  # refused where nothing can be left behind
     watch = Watch(view(as_json=as_json))
     try:
-        result = anyio.run(_to_the_end, config, pid, watch)
+        result = loop.run(_to_the_end, config, pid, watch)
     except KeyboardInterrupt:
         told = f"interrupted; process {pid} is suspended, and `aosk resume {pid}` goes on with it"
         raise Stop(told, ExitCode.INTERRUPTED) from None

@@ -14,7 +14,7 @@ from ...subsystems.llm.messages import Describe, ModelCard
 from ...subsystems.processes.assistant import assistant
 from ...subsystems.processes.messages import ProcessFailed
 from ...subsystems.processes.program import ProcessRef, spawn
-from . import choice, keys, output
+from . import choice, keys, loop, output
 from .exits import ExitCode, Stop, as_stop
 from .programs import read_and_think
 from .view import View, view
@@ -34,7 +34,7 @@ class Order(NamedTuple):
 
 def run(order: Order, *, as_json: bool) -> None:
     """Run it and tell the result. Raises Stop, or what the kernel raises."""
-    result = anyio.run(_Session(order, view(as_json=as_json)).run)
+    result = loop.run(_Session(order, view(as_json=as_json)).run)
     if as_json:
         output.document({"ok": True, **result})
 

@@ -9,7 +9,7 @@ from ...kernel import Kernel
 from ...kernel.config import Config
 from ...subsystems.processes.messages import Kill, Signal, Wait
 from ...subsystems.storage.messages import ENDED, Pid, ProcessRecord, ReadProcess
-from . import output
+from . import loop, output
 from .desk import configured, opened, process
 from .exits import ExitCode, Stop
 
@@ -27,7 +27,7 @@ class Order(NamedTuple):
 
 def send(config_file: Path | None, order: Order, *, as_json: bool) -> None:
     """To all of them or, where one is not there, to none. Raises Stop."""
-    records = anyio.run(_sent, configured(config_file), order)
+    records = loop.run(_sent, configured(config_file), order)
     if as_json:
         told = [{"pid": record.pid, "state": record.state} for record in records]
         output.document({"ok": True, "signal": order.signal, "processes": told})

@@ -5,7 +5,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio
 from pydantic import ValidationError
 
 from ...kernel.config import Config
@@ -32,7 +31,7 @@ from ...subsystems.storage.messages import (
     Spent,
     SpentBy,
 )
-from . import output
+from . import loop, output
 from .desk import configured, opened, process
 from .exits import ExitCode, Stop
 from .listing import MOST, clock
@@ -49,7 +48,7 @@ Records = dict[str, ProcessRecord]
 def cost(config_file: Path | None, by: SpentBy, since: str | None, *, as_json: bool) -> None:
     """A table with a line for each, and each currency. Raises Stop."""
     config = configured(config_file)
-    spent, records = anyio.run(_spent, config, by, _day(since))
+    spent, records = loop.run(_spent, config, by, _day(since))
     if as_json:
         rows = [_cost(by, whose, one, records) for whose, one in spent]
         output.document({"ok": True, "by": by, "spent": rows})
@@ -112,7 +111,7 @@ def _agent(number: str, records: Records) -> str:
 
 def quotas(config_file: Path | None, *, ended: bool, as_json: bool) -> None:
     """All accounts: the namespace's, those of tenants, and the tree of processes."""
-    found, records = anyio.run(_accounts, configured(config_file), ended)
+    found, records = loop.run(_accounts, configured(config_file), ended)
     if as_json:
         output.document({"ok": True, "quotas": [_told(account) for account in found]})
     elif not found:
@@ -199,7 +198,7 @@ class Setting(NamedTuple):
 def put(config_file: Path | None, setting: Setting, *, as_json: bool) -> None:
     """Set ceilings; what was used stays. Raises Stop."""
     scope, quota = _scope(setting), _quota(setting)
-    record = anyio.run(_put, configured(config_file), scope, quota, setting.lifted)
+    record = loop.run(_put, configured(config_file), scope, quota, setting.lifted)
     if as_json:
         output.document({"ok": True, "scope": scope})
         return

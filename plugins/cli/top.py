@@ -15,7 +15,7 @@ from ...kernel.config import Config
 from ...subsystems.processes.messages import ListProcesses
 from ...subsystems.storage.driver import KernelSeen, Survey
 from ...subsystems.storage.messages import FindRecords, FindTenures, Pid, Record
-from . import output
+from . import loop, output
 from .desk import Look, configured, looking, opened
 from .listing import MOST, Listed, told
 from .top_view import render
@@ -67,11 +67,11 @@ def top(config_file: Path | None, *, once: bool, every_s: float, as_json: bool) 
     """Shown again and again, unless there is nobody to watch."""
     config = configured(config_file)
     if as_json:
-        output.document(document(anyio.run(_look_once, config)))
+        output.document(document(loop.run(_look_once, config)))
     elif once or not sys.stdout.isatty():
-        output.console().print(render(anyio.run(_look_once, config), height=None))
+        output.console().print(render(loop.run(_look_once, config), height=None))
     else:
-        anyio.run(_watch, config, every_s)
+        loop.run(_watch, config, every_s)
 
 
 async def _look_once(config: Config) -> Picture:

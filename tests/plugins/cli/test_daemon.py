@@ -1,9 +1,14 @@
 """`aosk up` as a supervisor runs it: killed, told to end, beside another, beside commands."""
 
+import json
 import re
 import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,6 +208,57 @@ def test_attach_follows_what_is_committed(aosk: Aosk, running: Running, tmp_path
     kinds = [event["kind"] for event in events if event["event"] == "syscall"]
     assert kinds.count("call:write_line") > 1
     assert end["result"] == COUNTED
+
+
+@contextmanager
+def attached(config: Path, pid: Pid) -> Iterator[Iterator[Any]]:
+    """What `aosk attach` tells, document by document, while it goes on."""
+    command = [sys.executable, "-W", "error", "-m", "aoskernel", "attach", str(pid), "--json"]
+    with subprocess.Popen(command, cwd=config.parent, stdout=subprocess.PIPE, text=True) as attach:
+        assert attach.stdout is not None
+        late = threading.Timer(20, attach.kill)  # the next look would be later
+        late.start()
+        try:
+            told = map(json.loads, attach.stdout)
+            assert next(told)["event"] == "state"
+            yield told
+        finally:
+            late.cancel()
+            attach.kill()
+
+
+def test_attach_is_called_and_does_not_look(aosk: Aosk, running: Running, tmp_path: Path) -> None:
+    (pid,) = leave(running.config, Count(to=100_000, file=str(tmp_path / "lines")))
+    with attached(running.config, pid) as told:
+        calls = (one["key"] for one in told if one["event"] == "syscall")
+        seen = [next(calls) for _ in range(8)]
+        assert len(set(seen)) == 8
+        aosk("kill", str(pid))
+        assert next(one for one in told if "ok" in one)["error"]["kind"] == "killed"
+
+
+def test_attach_hears_that_a_parked_process_goes_on(aosk: Aosk, running: Running) -> None:
+    (pid,) = run(running.config, choose())
+    with attached(running.config, pid) as told:
+        aosk("answer", question(aosk, pid), "green")
+        *events, end = told
+    (asked,) = [event for event in events if event["event"] == "syscall"]
+    assert (asked["kind"], asked["outcome"]) == ("ask", '"green"')
+    assert end["result"] == "chosen: green"
+
+
+def test_checkpoint_brings_to_rest_what_works_and_it_goes_on(
+    aosk: Aosk, running: Running, tmp_path: Path
+) -> None:
+    (pid,) = leave(running.config, Count(to=COUNTED, file=str(tmp_path / "lines"), pause_s=0.1))
+    lines(tmp_path / "lines", 2)
+    epoch = shown(aosk, pid)["epoch"]
+    rest = aosk("checkpoint", str(pid), "--json").document
+    assert rest["replays"] <= rest["syscalls"]
+    assert rest["step"] > 0
+    assert rest["bytes"] > 0
+    assert aosk("wait", str(pid), "--json").document["result"] == COUNTED
+    assert shown(aosk, pid)["epoch"] in (epoch, epoch + 1)  # it was parked in its sleep, or cut
 
 
 # Before it starts

@@ -235,6 +235,25 @@ def test_a_number_is_a_number(aosk: Aosk, durable: Durable) -> None:
     assert aosk("kill", "all").code == ExitCode.USAGE
 
 
+# checkpoint
+
+
+def test_one_that_no_kernel_has_rests_already(aosk: Aosk, past: Past) -> None:
+    pid = str(past.chooses)
+    told = aosk("checkpoint", pid).out
+    assert f"{pid} parked ask: all it has said is committed, 0 syscalls with " in told
+    assert "a resume replays the 0 of step 0" in told
+    before = aosk("ps", "--json").document
+    assert aosk("checkpoint", pid, "--json").document["waits_in"] == ["ask"]
+    assert aosk("ps", "--json").document == before
+
+
+def test_what_has_ended_comes_to_no_checkpoint(aosk: Aosk, past: Past) -> None:
+    told = aosk("checkpoint", str(past.briefed), "--json")
+    assert told.code == ExitCode.FAILED
+    assert told.document["error"]["kind"] == "ended"
+
+
 # asks and answer
 
 
