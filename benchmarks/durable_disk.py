@@ -62,7 +62,7 @@ async def _converse(kernel: Kernel, turns: int, size: int) -> Pid:
         await kernel.request(Commit(pid=pid, epoch=0, writes=(intent,)))
         body = noise(size - len(AROUND)).join(AROUND.split('""', 1))
         writes = (
-            Settle(key=key, kind="think", fingerprint=MARK, body=body),
+            Settle(key=key, kind="think", fingerprint=MARK, body=body, took_s=1.5),
             AddPage(page=Page(role="user", text=noise(size))),
             AddPage(page=Page(role="assistant", entry=key)),
         )

@@ -92,7 +92,7 @@ async def _by_driver(effort: Effort, messages: int, way: Callable[[Put, int], An
 
 
 def _outcome(kind: str, key: str, body: str) -> Settle:
-    return Settle(key=key, kind=kind, fingerprint=MARK, body=body)
+    return Settle(key=key, kind=kind, fingerprint=MARK, body=body, took_s=1.5)
 
 
 async def _note(put: Put, step: int) -> None:

@@ -77,7 +77,7 @@ class Written:
 
     def _settle(self, write: d.Settle) -> None:
         self.bodies[write.key] = write.body
-        said = (write.kind, bytes.fromhex(write.fingerprint), write.failed)
+        said = (write.kind, bytes.fromhex(write.fingerprint), write.failed, write.took_s)
         body = self._pieces(write.body)
         self._row("entries", self.commit.pid, *place(write.key), *said, *body, *self._numbered())
 

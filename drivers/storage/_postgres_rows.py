@@ -118,7 +118,8 @@ def record(row: Any) -> d.ProcessRecord:
 
 
 def _entry(row: Any) -> d.Entry:
-    step, path, kind, mark, effect, attempts, settled, failed, body, epoch, note = row
+    step, path, kind, mark, effect, attempts, settled, failed, body, epoch, note, *times = row
+    began_at, took_s = times
     return d.Entry(
         key=f"{step}:{path}",
         kind=kind,
@@ -130,6 +131,8 @@ def _entry(row: Any) -> d.Entry:
         body=decoded(body),
         epoch=epoch,
         note=note,
+        began_at=began_at,
+        took_s=took_s,
     )
 
 

@@ -35,7 +35,7 @@ TABLES = {
     "notes": "pid bigint, step integer, path text, note text",
     "entries": (
         "pid bigint, step integer, path text, kind text, fingerprint bytea, failed boolean, "
-        "body bytea, rest bytea, epoch bigint, seq bigint"
+        "took real, body bytea, rest bytea, epoch bigint, seq bigint"
     ),
     "pages": (
         "pid bigint, number bigint, role text, pinned boolean, tool_call_id text, step integer, "

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -21,8 +21,8 @@ from ._memories import Memories
 from ._rates import Rates
 from ._records import Records
 
-_Row = tuple[str, str, Any, int, bool, bool, str, int, str]
-"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body, epoch, note."""
+_Row = tuple[str, str, Any, int, bool, bool, str, int, str, float | None, float | None]
+"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body, epoch, note, times."""
 _FIELDS = tuple(field.name for field in fields(d.ProcessRecord))
 _OFTEN = _FIELDS.index("bound")  # the fields from there on are the same in most processes
 _HEAD, _REST = attrgetter(*_FIELDS[:_OFTEN]), attrgetter(*_FIELDS[_OFTEN:])
@@ -31,6 +31,7 @@ _STATE, _WAITS_FOR = _FIELDS.index("state"), _FIELDS.index("waits_for") - _OFTEN
 _PROGRAM = slice(_FIELDS.index("program"), _FIELDS.index("program") + 2)  # and its version
 _PARENT = _FIELDS.index("parent")
 _NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "")
+_NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "", None, None)
 
 
 @dataclass(slots=True)
@@ -212,19 +213,20 @@ class MemoryStorage:
         attempts = log[write.key][3] if write.key in log else 0
         log[write.key] = (
             write.kind, write.fingerprint, write.effect, attempts + 1, False, False, "",
-            process.epoch, write.note,
+            process.epoch, write.note, time.time(), None,
         )  # fmt: skip
 
     def _annotate(self, pid: d.Pid, process: _Process, write: d.Annotate) -> None:
         if process.log is not None and write.key in process.log:
-            process.log[write.key] = (*process.log[write.key][:-1], write.note)
+            *head, _, began_at, took_s = process.log[write.key]
+            process.log[write.key] = cast(_Row, (*head, write.note, began_at, took_s))
 
     def _settle(self, pid: d.Pid, process: _Process, write: d.Settle) -> None:
         log = process.log = process.log if process.log is not None else {}
-        _, _, effect, attempts, _, _, _, epoch, note = log.get(write.key, _NO_INTENT)
+        _, _, effect, attempts, _, _, _, epoch, note, began_at, _ = log.get(write.key, _NO_INTENT)
         log[write.key] = (
             write.kind, write.fingerprint, effect, attempts, True, write.failed, write.body,
-            epoch, note,
+            epoch, note, began_at, write.took_s,
         )  # fmt: skip
 
     def _add_page(self, pid: d.Pid, process: _Process, write: d.AddPage) -> None:
@@ -423,7 +425,7 @@ def _record(row: tuple[Any, ...]) -> d.ProcessRecord:
 
 
 def _entry(key: str, row: _Row) -> d.Entry:
-    kind, mark, effect, attempts, settled, failed, body, epoch, note = row
+    kind, mark, effect, attempts, settled, failed, body, epoch, note, began_at, took_s = row
     return d.Entry(
         key=key,
         kind=kind,
@@ -435,6 +437,8 @@ def _entry(key: str, row: _Row) -> d.Entry:
         body=body,
         epoch=epoch,
         note=note,
+        began_at=began_at,
+        took_s=took_s,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from ...subsystems.llm.messages import Completion, ToolCall
 from ...subsystems.storage.messages import Entry, Key, Page
 from . import output
-from .listing import clock
+from .listing import clock, span
 
 Standing = Literal["done", "failed", "begun", "unknown"]
 
@@ -49,7 +49,9 @@ def compact(value: Any) -> str:
 class Syscall(NamedTuple):
     """One line of the trace. `arguments` are None where the log has only their fingerprint.
 
-    Of a model's call, `tokens` are the prompt's and the reply's, and `said` is its text.
+    `began_at` is when its last attempt did, in seconds since 1970, of what has attempts;
+    `took_s` is how long it took, and None where that is not known or it goes on. Of a model's
+    call, `tokens` are the prompt's and the reply's, and `said` is its text.
     """
 
     key: Key
@@ -60,16 +62,20 @@ class Syscall(NamedTuple):
     attempts: int
     effect: str
     fingerprint: str
+    began_at: float | None
+    took_s: float | None
     tokens: tuple[int, int] | None = None
     said: str = ""
 
     def line(self) -> str:
-        """As strace shows it."""
+        """As strace shows it, with how long it took behind the key."""
         said = "..." if self.arguments is None else self.arguments
         tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
         sign = {"done": "=", "failed": "!", "begun": "...", "unknown": "?"}[self.standing]
         used = "" if self.tokens is None else f" [{self.tokens[0]}+{self.tokens[1]} tokens]"
-        return f"{self.key:<7} {self.kind}({said}) {sign} {self.outcome}{used}{tries}"
+        took = "" if self.took_s is None else duration(self.took_s)
+        place = f"{self.key:<7} {took:>7}"
+        return f"{place}  {self.kind}({said}) {sign} {self.outcome}{used}{tries}"
 
 
 def syscalls(entries: Iterable[Entry], said: Said, *, running: bool) -> list[Syscall]:
@@ -88,6 +94,8 @@ def _syscall(entry: Entry, said: Said, running: bool) -> Syscall:
         attempts=entry.attempts,
         effect=entry.effect,
         fingerprint=entry.fingerprint,
+        began_at=entry.began_at,
+        took_s=entry.took_s,
     )
     if standing != "done" or entry.kind != "think":
         return call
@@ -109,8 +117,8 @@ def _outcome(entry: Entry, standing: Standing) -> str:
         case "failed":
             return error(entry.body)
         case "unknown":
-            return f"begun, and nobody knows how it came out{_noted(entry)}"
-    return f"begun{_noted(entry)}"
+            return f"begun{_when(entry)}, and nobody knows how it came out{_noted(entry)}"
+    return f"begun{_when(entry)}{_noted(entry)}"
 
 
 def _reply(entry: Entry) -> str:
@@ -125,6 +133,17 @@ def error(body: str) -> str:
     """A journaled error: its class without the module, and what it says."""
     told = json.loads(body)
     return f"{told['class'].rpartition(':')[2]}: {told['text']}"
+
+
+def _when(entry: Entry) -> str:
+    return "" if entry.began_at is None else f" {clock(entry.began_at)}"
+
+
+def duration(seconds: float) -> str:
+    """Three figures of it: 1.24 ms, 830 ms, 12.0 s."""
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:#.3g}".rstrip(".") + " ms"
+    return f"{seconds:#.3g}".rstrip(".") + " s" if seconds < 999.5 else span(seconds)
 
 
 def _noted(entry: Entry) -> str:

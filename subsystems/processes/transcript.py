@@ -201,18 +201,33 @@ class Transcript:
             quotas=record.quotas,
         )
 
-    async def settle(self, origin: Origin, body: str, *writes: Write, failed: bool = False) -> None:
-        """One commit: the outcome and its effects."""
+    async def settle(
+        self,
+        origin: Origin,
+        body: str,
+        *writes: Write,
+        failed: bool = False,
+        began: float | None = None,
+    ) -> None:
+        """One commit: the outcome and its effects. It `began` then, by the loop's clock."""
         outcome = Settle(
             key=origin.key,
             kind=origin.kind,
             fingerprint=origin.fingerprint,
             failed=failed,
             body=body,
+            took_s=None if began is None else self._took(origin, began),
         )
         if self._live.followed_until > self._service.bus.time():
             writes = (*writes, Announce())
         await self._commit(outcome, *writes, lazy=origin.kind in REPEATABLE)
+
+    def _took(self, origin: Origin, began: float) -> float:
+        """For how long; of a wait with a time of its own also while it was out of memory."""
+        begun = self._log.get(origin.key)
+        if begun is not None and begun.effect == "none" and begun.began_at is not None:
+            return max(self.wall() - begun.began_at, 0.0)
+        return self._service.bus.time() - began
 
     async def syscall(
         self,
@@ -225,7 +240,8 @@ class Transcript:
         recovery: Recovery | None = None,
     ) -> Any:
         """Answer from the log, or do the work and commit how it came out."""
-        place, entry = branch.get(), None
+        place, entry, bus = branch.get(), None, self._service.bus
+        began = bus.time()
         key = self._take(place, kind)
         self._live.open += 1
         self._live.says = kind
@@ -234,7 +250,6 @@ class Transcript:
             entry = self.known(key, kind, mark)
             if entry is None:
                 origin = self.origin(key, kind, mark)
-                bus = self._service.bus
                 if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
                     work = self._watched(work)
                 if self._log or self._live.doomed is not None:
@@ -242,7 +257,7 @@ class Transcript:
                 else:
                     value, writes = await work(origin)
                 body = _write(value)
-                await self.settle(origin, body, *writes)
+                await self.settle(origin, body, *writes, began=began)
                 return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
             if entry.failed:
                 raise thaw(entry.body)
@@ -253,10 +268,11 @@ class Transcript:
             if isinstance(error, Fenced | StorageUnavailable):
                 raise self._cut_off(error) from error
             if entry is None:
-                said = without_secrets(error)
-                await self.settle(origin, freeze(said), *failed(said), failed=True)
-                if said is not error:  # the program hears what it will hear from the log
-                    raise said from None
+                told = without_secrets(error)
+                effects = failed(told)
+                await self.settle(origin, freeze(told), *effects, failed=True, began=began)
+                if told is not error:  # the program hears what it will hear from the log
+                    raise told from None
             raise
         except BaseException as cut:
             if self._live.sealed and not isinstance(cut, Suspended):

@@ -108,6 +108,8 @@ class Entry:
 
     `body` is JSON text; `failed` says it is an error's. `attempts` counts its intents, the last
     of which was of `epoch`; `note` is what that one said, or what a human has said of it since.
+    That one `began_at`, in seconds since 1970; only what has intents has that. `took_s` is for how
+    long the program waited for the outcome, in the life that it came in.
     """
 
     key: Key
@@ -120,6 +122,8 @@ class Entry:
     body: str = ""
     epoch: int = 0
     note: str = ""
+    began_at: float | None = None
+    took_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -351,7 +355,7 @@ class Annotate:
 
 @dataclass(slots=True, kw_only=True)
 class Settle:
-    """After a syscall: its outcome."""
+    """After a syscall: its outcome, and how long it took, in seconds."""
 
     write: Literal["outcome"] = "outcome"
     key: Key
@@ -359,6 +363,7 @@ class Settle:
     fingerprint: str
     failed: bool = False
     body: str
+    took_s: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -63,16 +63,18 @@ create table lease (
     silent bigint not null default -1
 ) with (fillfactor = 50);
 
+-- Here and in `entry` numbers stand before texts, so that nothing is lost between them.
 create table intent (
     pid bigint not null,
     step integer not null,
+    attempts integer not null,
+    epoch bigint not null,
+    seq bigint not null,
+    at timestamptz not null default now(),  -- of the last attempt
     path text not null,
     kind text not null,
     fingerprint bytea not null,
     effect text not null,
-    attempts integer not null,
-    epoch bigint not null,
-    seq bigint not null,
     note text not null default '',
     primary key (pid, step, path)
 );
@@ -80,12 +82,13 @@ create table intent (
 create table entry (
     pid bigint not null,
     step integer not null,
+    took real,  -- seconds
+    epoch bigint not null,
+    seq bigint not null,
+    failed boolean not null,
     path text not null,
     kind text not null,
     fingerprint bytea not null,
-    failed boolean not null,
-    epoch bigint not null,
-    seq bigint not null,
     body bytea,
     rest bytea not null,
     primary key (pid, step, path)

@@ -65,7 +65,7 @@ intended as (
     from :intents
     join fenced using (pid)
     on conflict (pid, step, path) do update
-    set attempts = intent.attempts + 1, epoch = excluded.epoch, note = excluded.note
+    set attempts = intent.attempts + 1, at = now(), epoch = excluded.epoch, note = excluded.note
 ),
 annotated as (
     update intent
@@ -75,8 +75,8 @@ annotated as (
         and t.pid in (select pid from fenced)
 ),
 settled as (
-    insert into entry (pid, step, path, kind, fingerprint, failed, body, rest, epoch, seq)
-    select pid, step, path, kind, fingerprint, failed, body, rest, epoch, seq
+    insert into entry (pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq)
+    select pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq
     from :entries
     join fenced using (pid)
 ),

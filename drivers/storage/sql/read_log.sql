@@ -4,7 +4,8 @@ select
     coalesce(i.effect, 'none') as effect, coalesce(i.attempts, 0) as attempts,
     e.pid is not null as settled, coalesce(e.failed, false) as failed,
     coalesce(e.body || e.rest, e.rest, '') as body,
-    coalesce(i.epoch, 0) as epoch, coalesce(i.note, '') as note
+    coalesce(i.epoch, 0) as epoch, coalesce(i.note, '') as note,
+    extract(epoch from i.at)::float8 as began_at, e.took
 from (select * from entry where pid = $1 and ($2::integer is null or step = $2)) as e
 full join (select * from intent where pid = $1 and ($2::integer is null or step = $2)) as i
     using (step, path)

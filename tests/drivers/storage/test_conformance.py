@@ -1,6 +1,7 @@
 """One suite for every storage driver: what is written is what is read back."""
 
 import itertools
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +103,28 @@ async def test_an_intent_is_counted_and_an_outcome_settles_it(driver: StorageDri
         (entry,) = await driver.read(ReadLog(pid=pid))
         assert (entry.attempts, entry.settled, entry.effect) == (2, True, "idempotent")
         assert entry.body == '"é😀"'
+
+
+async def test_a_log_says_when_an_attempt_began_and_how_long_it_took(
+    driver: StorageDriver,
+) -> None:
+    async with opened(driver):
+        pid = await born(driver)
+        intent = Intend(key="0:0", kind="think", fingerprint="ab", effect="idempotent")
+        await put(driver, pid, intent)
+        (first,) = await driver.read(ReadLog(pid=pid))
+        await put(driver, pid, intent)
+        (second,) = await driver.read(ReadLog(pid=pid))
+        assert first.began_at == pytest.approx(time.time(), abs=60)
+        assert second.began_at is not None
+        assert second.began_at > first.began_at
+        assert second.took_s is None
+        outcome = Settle(key="0:0", kind="think", fingerprint="ab", body="1", took_s=1.5)
+        unknown = Settle(key="0:1", kind="race", fingerprint="ab", body="1")
+        await put(driver, pid, outcome, unknown)
+        timed, untimed = await driver.read(ReadLog(pid=pid))
+        assert (timed.began_at, timed.took_s) == (second.began_at, 1.5)
+        assert (untimed.began_at, untimed.took_s) == (None, None)
 
 
 async def test_a_log_is_read_by_step(driver: StorageDriver) -> None:

@@ -1,6 +1,7 @@
 """The commands on processes while no kernel runs: what is told, and what is changed."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from daemons import configure, leave, left_in_doubt, run
 from errands import Count, brief, choose, fail, family, listen, look_up, order_twice
 
 from aoskernel.plugins.cli.exits import ExitCode
+from aoskernel.plugins.cli.syscalls import duration
 
 from .conftest import Aosk, Durable, Result
 
@@ -116,12 +118,13 @@ def test_processes_of_another_namespace_are_not_there(aosk: Aosk, durable: Durab
 def test_trace_shows_each_syscall_with_its_outcome(aosk: Aosk, past: Past) -> None:
     pid = past.looked_up
     *calls, last = aosk("trace", str(pid)).out.splitlines()
-    assert [line.split("=")[0].split("(")[0].split() for line in calls] == [
+    assert [[line.split()[0], line.split("(")[0].split()[-1]] for line in calls] == [
         ["0:0", "think"],
         ["0:1", "call:read_file"],
         ["0:2", "think"],
     ]
-    assert '0:0     think("What does notes.txt say?") = read_file(path="notes.txt")' in calls[0]
+    assert '  think("What does notes.txt say?") = read_file(path="notes.txt")' in calls[0]
+    assert all(re.match(r"0:\d +[\d.]+ m?s  ", line) for line in calls)
     assert 'call:read_file(path="notes.txt") = "The standup moved' in calls[1]
     assert last.startswith("3 syscalls; 2 of a model, ")
     assert last.endswith("; exited")
@@ -432,3 +435,20 @@ def test_who_follows_a_process_may_go(durable: Durable) -> None:
         attach.send_signal(signal.SIGINT)
         assert attach.wait(30) == ExitCode.INTERRUPTED
         assert attach.stderr.read() == f"aosk: interrupted; process {pid} goes on\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.0, "0.00 ms"),
+        (0.00012345, "0.123 ms"),
+        (0.0124, "12.4 ms"),
+        (0.99951, "1.00 s"),
+        (0.83, "830 ms"),
+        (12, "12.0 s"),
+        (998, "998 s"),
+        (7200, "2 h"),
+    ],
+)
+def test_a_duration_has_three_figures(seconds: float, told: str) -> None:
+    assert duration(seconds) == told

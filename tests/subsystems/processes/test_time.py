@@ -125,6 +125,27 @@ async def test_a_parked_sleeper_comes_back_by_a_timer(one: OneStorage) -> None:
             assert await agent >= 0.5
 
 
+async def test_the_log_has_how_long_a_syscall_took(one: OneStorage) -> None:
+    async with one.kernel(processes={"park_after_s": 60.0}) as kernel:
+        agent = await spawn(kernel, sleeper(seconds=0.2))
+        with anyio.fail_after(10):
+            await agent
+        took = [entry.took_s for entry in (await log_of(kernel, agent.pid)).values()]
+    assert [value is not None and round(value, 1) for value in took] == [0.0, 0.2, 0.0]
+
+
+async def test_a_sleep_out_of_memory_took_as_long_as_it_was(one: OneStorage) -> None:
+    async with one.kernel(processes=PARKS) as kernel:
+        agent = await spawn(kernel, sleeper(seconds=0.5))
+        await reached(kernel, agent.pid, "parked")
+        with anyio.fail_after(10):
+            await agent
+        entry = (await log_of(kernel, agent.pid))["0:1"]
+    assert entry.kind == "sleep"
+    assert entry.took_s is not None
+    assert 0.45 < entry.took_s < 5
+
+
 async def test_a_moment_that_is_past_is_not_waited_for() -> None:
     async with OneStorage().kernel() as kernel:
         agent = await spawn(kernel, until_then(moment=5.0))
