@@ -2,6 +2,7 @@
 
 import gc
 import os
+import time
 from pathlib import Path
 from typing import Self
 
@@ -39,6 +40,15 @@ async def look_up(self: Process, path: str) -> str:
     for call in reply.tool_calls:
         await self.attempt(call)
     return (await self.think()).text
+
+
+@program
+async def stray(self: Process) -> str:
+    """Looks at a clock that no log has."""
+    await self.note("What time is it?")
+    moment = time.time()
+    await self.receive()
+    return f"{moment:.0f}"
 
 
 class Count(Program[int], name="count"):

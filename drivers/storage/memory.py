@@ -30,7 +30,6 @@ _SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 _STATE, _WAITS_FOR = _FIELDS.index("state"), _FIELDS.index("waits_for") - _OFTEN
 _PROGRAM = slice(_FIELDS.index("program"), _FIELDS.index("program") + 2)  # and its version
 _PARENT = _FIELDS.index("parent")
-_NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "")
 _NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "", None, None)
 
 

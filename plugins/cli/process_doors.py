@@ -275,14 +275,20 @@ def replay(
     program: Annotated[
         str | None, typer.Option("--program", metavar="MODULE:NAME", help="The program, by name.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Find clocks, chance and sockets that are in no log."),
+    ] = False,
     config: ConfigFile = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a process's program against its log: no model and no tool is called.
 
-    Says where the program diverges, or how far the log goes.
+    Says where the program diverges, or how far the log goes. With --check also in which line it
+    reads a clock, draws a random number or connects by itself, and what to use instead.
     """
     from . import replaying
 
-    replaying.replay(config, pid, program, as_json=json)
+    work = replaying.check if check else replaying.replay
+    work(config, pid, program, as_json=json)

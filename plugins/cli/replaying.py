@@ -14,6 +14,7 @@ from ...kernel import Kernel, Request, Service
 from ...kernel.config import Config, build
 from ...kernel.service import Handled, subscribes
 from ...subsystems.processes.messages import OutcomeUnknown, ProgramDiverged, SyscallBegan
+from ...subsystems.processes.unjournaled import unjournaled
 from ...subsystems.storage.messages import (
     ClaimProcesses,
     Commit,
@@ -64,6 +65,23 @@ class End(NamedTuple):
 
 def replay(config_file: Path | None, pid: int, program: str | None, *, as_json: bool) -> None:
     """Tell how far it comes. Raises Stop where it says something else than its log."""
+    _tell(*_replay(config_file, pid, program), as_json=as_json)
+
+
+def check(config_file: Path | None, pid: int, program: str | None, *, as_json: bool) -> None:
+    """The same, and where the program takes something that is in no log. Raises Stop."""
+    named = (program,) if program else programs(configured(config_file))
+    with unjournaled(*{name.partition(".")[0].partition(":")[0] for name in named}) as found:
+        past, end = _replay(config_file, pid, program)
+    if found:
+        told = "\n".join(map(str, found))
+        raise Stop(f"{end.says}\n{told}", ExitCode.FAILED, "unjournaled")
+    _tell(past, end, as_json=as_json)
+    if not as_json:
+        print("Up to there it reads no clock, draws nothing and connects to nothing by itself.")
+
+
+def _replay(config_file: Path | None, pid: int, program: str | None) -> tuple[Past, End]:
     importing_from_here()
     config = configured(config_file)
     named = (program,) if program else programs(config)
@@ -74,12 +92,17 @@ def replay(config_file: Path | None, pid: int, program: str | None, *, as_json: 
             ExitCode.USAGE,
         )
     past = loop.run(_past, config, pid)
-    end = loop.run(_replayed, config, past, named)
+    return past, anyio.run(_replayed, config, past, named)  # on a loop that can be looked into
+
+
+def _tell(past: Past, end: End, *, as_json: bool) -> None:
     if not end.agrees:
         raise Stop(end.says, ExitCode.FAILED, "diverged")
     if as_json:
         step, known = past.record.step, len(past.entries)
-        output.document({"ok": True, "pid": pid, "step": step, "syscalls": known, "end": end.says})
+        output.document(
+            {"ok": True, "pid": past.record.pid, "step": step, "syscalls": known, "end": end.says}
+        )
     else:
         print(end.says)
 

@@ -116,8 +116,7 @@ async def test_a_log_says_when_an_attempt_began_and_how_long_it_took(
         await put(driver, pid, intent)
         (second,) = await driver.read(ReadLog(pid=pid))
         assert first.began_at == pytest.approx(time.time(), abs=60)
-        assert second.began_at is not None
-        assert second.began_at > first.began_at
+        assert (second.began_at or 0) > (first.began_at or 0)
         assert second.took_s is None
         outcome = Settle(key="0:0", kind="think", fingerprint="ab", body="1", took_s=1.5)
         unknown = Settle(key="0:1", kind="race", fingerprint="ab", body="1")

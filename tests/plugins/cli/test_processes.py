@@ -1,5 +1,6 @@
 """The commands on processes while no kernel runs: what is told, and what is changed."""
 
+import inspect
 import json
 import re
 import signal
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from daemons import configure, leave, left_in_doubt, run
-from errands import Count, brief, choose, fail, family, listen, look_up, order_twice
+from errands import Count, brief, choose, fail, family, listen, look_up, order_twice, stray
 
 from aoskernel.plugins.cli.exits import ExitCode
 from aoskernel.plugins.cli.syscalls import duration
@@ -405,6 +406,26 @@ def test_the_step_that_a_process_is_in_is_replayed(
 ) -> None:
     (pid,) = run(durable(), Count(to=2, file=str(tmp_path / "lines")))
     assert json.loads(aosk("replay", str(pid), "--json").out)["ok"]
+
+
+def test_a_check_names_the_line_that_reads_a_clock(aosk: Aosk, durable: Durable) -> None:
+    (pid,) = run(durable(), stray())
+    assert aosk("replay", str(pid)).code == ExitCode.OK
+    told = aosk("replay", str(pid), "--check", "--json")
+    assert told.code == ExitCode.FAILED
+    assert told.document["error"]["kind"] == "unjournaled"
+    lines, first = inspect.getsourcelines(stray.function)
+    line = first + next(n for n, text in enumerate(lines) if "time.time()" in text)
+    assert f"errands.py:{line}: time.time is in no log" in told.err
+    assert "`await process.now()`" in told.err
+
+
+def test_a_check_of_a_program_that_keeps_to_its_process_finds_nothing(
+    aosk: Aosk, past: Past
+) -> None:
+    told = aosk("replay", str(past.looked_up), "--check")
+    assert told.code == ExitCode.OK
+    assert "reads no clock" in told.out
 
 
 # Where nothing can be seen
