@@ -74,7 +74,9 @@ class Commits:
         """Let the process that put it read its pages already."""
         for pid in written.bears:
             self.fresh.born(pid)
-        if written.leaves or written.pages is None:
+        if written.leaves:
+            self.fresh.left(written.commit.pid)
+        elif written.pages is None:
             self.fresh.forget(written.commit.pid)
         else:
             self.fresh.add(written.commit.pid, written.pages)
@@ -228,7 +230,7 @@ class Commits:
         for pending in waiting:
             commit = pending.written.commit
             for pid in (commit.pid, *pending.written.bears):
-                self.fresh.forget(pid)
+                self.fresh.left(pid)
             if commit.lazy:
                 self._gaps[commit.pid, commit.epoch] = error
             pending.tell(error)

@@ -104,7 +104,7 @@ class Database:
             raise
         self._commits.last = max([self._commits.last, *(row["seq"] for row in rows)])
         for row in rows:
-            self._commits.fresh.forget(row["pid"])
+            self._commits.fresh.claimed(row["pid"])
         return tuple(record(row) for row in sorted(rows, key=lambda row: row["pid"]))
 
     async def _know(self, programs: Iterable[tuple[str, str]]) -> None:

@@ -24,14 +24,32 @@ class Fresh:
 
 
 class FreshPages:
-    """Of processes of ours whose former pages have been read, or were born here without any."""
+    """Of processes of ours whose former pages have been read, or were born here without any.
+
+    Whoever reads another kernel's process reads the database each time: it hears of nothing.
+    """
 
     def __init__(self) -> None:
+        self._ours: set[d.Pid] = set()
         self._known: dict[d.Pid, Fresh] = {}
 
     def born(self, pid: d.Pid) -> None:
-        """It has no pages yet."""
-        self._known[pid] = Fresh(0)
+        """It is ours, and has no pages yet."""
+        self._ours.add(pid)
+        self._keep(pid, Fresh(0))
+
+    def claimed(self, pid: d.Pid) -> None:
+        """It is ours from now on."""
+        self._ours.add(pid)
+        self.forget(pid)
+
+    def left(self, pid: d.Pid) -> None:
+        """Somebody else may write for it from now on."""
+        self._ours.discard(pid)
+        self.forget(pid)
+
+    def _keep(self, pid: d.Pid, fresh: Fresh) -> None:
+        self._known[pid] = fresh
         if len(self._known) > MOST_PROCESSES:
             del self._known[next(iter(self._known))]
 
@@ -54,11 +72,11 @@ class FreshPages:
 
     def begin(self, pid: d.Pid) -> Fresh:
         """The database is about to be asked; what is added from now on is kept."""
-        self.born(pid)
-        reading = self._known[pid]
-        reading.after = math.inf
+        reading = Fresh(math.inf)
+        if pid in self._ours:
+            self._keep(pid, reading)
         return reading
 
     def forget(self, pid: d.Pid) -> None:
-        """Somebody else may write for it from now on."""
+        """What is there has to be read again."""
         self._known.pop(pid, None)

@@ -223,3 +223,15 @@ def _batches() -> list[frozenset[str]]:
     names = [*TABLES, "outside"]
     pairs = itertools.combinations(names, 2)
     return [frozenset(pair) | {"claims"} for pair in pairs] + [frozenset(names), USUAL]
+
+
+async def test_pages_of_another_kernel_s_process_are_read_anew_each_time(make: Make) -> None:
+    driver, other = make(), make()
+    async with opened(driver), opened(other):
+        pid = await born(driver)
+        after, seen = 0, list[str]()
+        for text in ("one", "two", "three"):
+            await put(driver, pid, AddPage(page=Page(role="user", text=text)))
+            for page in await other.read(ReadPages(pid=pid, after=after)):
+                after, seen = page.number, [*seen, page.text]
+    assert seen == ["one", "two", "three"]
