@@ -6,9 +6,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 Figures = dict[str, float]
 """Metric to value; the end of a metric's name is its unit: `sequential_us`, `live_bytes`."""
+
+
+Loop = Literal["asyncio", "uvloop"]
+"""Whose event loop a case runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Case:
     run: Callable[[Effort], Awaitable[Figures]]
     floor: bool
     goals: tuple[Goal, ...]
+    loop: Loop
 
 
 CASES: dict[tuple[str, str], Case] = {}
@@ -62,12 +68,17 @@ Run = Callable[[Effort], Awaitable[Figures]]
 
 
 def case(
-    bench: str, name: str, *, floor: bool = False, goals: Iterable[Goal] = ()
+    bench: str,
+    name: str,
+    *,
+    floor: bool = False,
+    goals: Iterable[Goal] = (),
+    loop: Loop = "asyncio",
 ) -> Callable[[Run], Run]:
     """Register an async function as a case."""
 
     def register(run: Run) -> Run:
-        CASES[bench, name] = Case(bench, name, run, floor, tuple(goals))
+        CASES[bench, name] = Case(bench, name, run, floor, tuple(goals), loop)
         return run
 
     return register

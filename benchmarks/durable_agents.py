@@ -128,14 +128,14 @@ async def fifty_agents(effort: Effort) -> Figures:
             for _ in range(turns):
                 await floor()
 
-        await _at_once(raw)
-        await _at_once(talk)
+        await at_once(raw)
+        await at_once(talk)
         seconds: dict[str, list[float]] = {"floor": [], "ours": []}
         counting.count, statements = 0, 0
         for _ in range(blocks):
-            seconds["floor"].append(await _at_once(raw))
+            seconds["floor"].append(await at_once(raw))
             before = await transactions(connection)
-            seconds["ours"].append(await _at_once(talk))
+            seconds["ours"].append(await at_once(talk))
             statements += await transactions(connection) - before
         await pool.close()
         per_s = {name: AGENTS * turns * blocks / sum(took) for name, took in seconds.items()}
@@ -159,7 +159,7 @@ async def _with_rows(connection: Any) -> None:
     await connection.execute("create table rows (seq bigint primary key, body bytea)")
 
 
-async def _at_once(talk: Callable[[], Coroutine[Any, Any, None]]) -> float:
+async def at_once(talk: Callable[[], Coroutine[Any, Any, None]]) -> float:
     """Seconds for a talk of each of fifty."""
     began = time.perf_counter()
     async with asyncio.TaskGroup() as agents:

@@ -5,7 +5,6 @@ floor, so that a slow phase of a shared machine falls on both sides of it.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -19,6 +18,8 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import anyio
 
 from .case import CASES, Case, Effort, Figures
 
@@ -41,6 +42,7 @@ BENCHES = (
     "estimator",
     "durable_step",
     "durable_agents",
+    "durable_loops",
     "durable_disk",
     "durable_server",
 )
@@ -63,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child:
         bench, name = options.child
         import_module(f".{bench}", __package__)
-        figures = asyncio.run(_figures(CASES[bench, name], effort))
+        wanted = CASES[bench, name]
+        on = {"use_uvloop": wanted.loop == "uvloop"}
+        figures = anyio.run(_figures, wanted, effort, backend_options=on)
         print(json.dumps(figures))
         return
     wanted = options.bench or BENCHES

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCHES = (
     *("request", "publish", "spares", "turn", "imports", "processes", "estimator"),
     *("breaker", "limiter", "admitted"),
-    *("durable_step", "durable_agents", "durable_disk", "durable_server"),
+    *("durable_step", "durable_agents", "durable_loops", "durable_disk", "durable_server"),
 )
 
 
