@@ -16,7 +16,7 @@ from aoskernel.subsystems.processes.messages import (
     Resume,
     Send,
 )
-from aoskernel.subsystems.storage.messages import Pid, SaveProcess
+from aoskernel.subsystems.storage.messages import Commit, Pid, SaveProcess
 
 
 @program
@@ -147,9 +147,9 @@ class SlowDisk(Service, name="slow_disk"):
     """A guard before the storage: that a process is parked takes a while to write."""
 
     async def guard(self, call: Call[Any], proceed: Proceed[Any]) -> Any:
-        if any(
-            isinstance(w, SaveProcess) and w.record.state == "parked" for w in call.message.writes
-        ):
+        assert isinstance(call.message, Commit)
+        saves = [write for write in call.message.writes if isinstance(write, SaveProcess)]
+        if any(save.record.state == "parked" for save in saves):
             await anyio.sleep(0.1)
         return await proceed(call)
 
