@@ -208,7 +208,6 @@ class Batch:
         self._most, self._most_bytes = most, most_bytes
         self._size = self._count = 0
         self._epochs: dict[d.Pid, int] = {}
-        self._born: set[d.Pid] = set()
         self._accounts: set[tuple[str, str]] = set()
         self._tickets: set[int] = set()
         self._charges = False
@@ -218,20 +217,14 @@ class Batch:
         """Take it if it can go with the others; the first always can."""
         pid, epoch = written.commit.pid, written.commit.epoch
         fits = self._count < self._most and self._size + written.size <= self._most_bytes
-        alike = self._epochs.get(pid, epoch) == epoch and pid not in self._born
+        alike = self._epochs.get(pid, epoch) == epoch and pid not in self._closed
         if self._count and not (fits and alike and self._keeps_accounts(written)):
             return False
         self._count, self._size = self._count + 1, self._size + written.size
         self._epochs[pid] = epoch
-        self._born |= written.bears
         self._accounts |= written.accounts
         self._tickets |= written.reserves
         self._charges = self._charges or bool(written.reserves or written.spends)
-        alike = self._epochs.get(pid, epoch) == epoch and pid not in self._closed
-        if self._count and not (fits and alike):
-            return False
-        self._count, self._size = self._count + 1, self._size + written.size
-        self._epochs[pid] = epoch
         self._closed |= {*written.bears, pid} if written.leaves else written.bears
         return True
 

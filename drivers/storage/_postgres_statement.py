@@ -74,8 +74,9 @@ VALUES = {"outside": "bigint", "kernel": "bigint", "namespace": "text"}
 """The parameters behind them: the number of the last commit from outside, or 0; who writes."""
 
 USUAL = frozenset({"claims", "born", "saved", "intents", "entries", "pages"})
-RINGING = frozenset({"ended", "offered", "letters", "commands", "answers", "accounts", "raises"})
-RINGING = frozenset({"ended", "offered", "letters", "commands", "answers", "announced"})
+RINGING = frozenset(
+    {"ended", "offered", "letters", "commands", "answers", "announced", "accounts", "raises"}
+)
 """Of these somebody is told; ":ringing" stands for any of them."""
 FEW = 4
 """Of more commits the statement is for all of the usual tables, so that there are few of them."""

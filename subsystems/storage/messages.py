@@ -845,11 +845,9 @@ class MemoriesAdded(Event, topic="storage.memories_added"):
 
 class Rang(Event, topic="storage.rang", urgent=True):
     """Something has happened to these processes, in whichever kernel: a letter, a command, an
-    answer, their end, or that of one they wait for. None: to any of them, unheard. Number 0
-    stands for the accounts: a ceiling was set.
-    answer, their end, that of one they wait for, or another kernel has taken them over. None:
-    to any of them, unheard.
-    answer, their end, or that of one they wait for; or somebody follows them. None: to any of them, unheard.
+    answer, their end, that of one they wait for; another kernel has taken them over, or somebody
+    follows them. None: to any of them, unheard. Number 0 stands for the accounts: a ceiling was
+    set.
     """
 
     pids: tuple[Pid, ...] | None
