@@ -22,6 +22,7 @@ from aoskernel.subsystems.storage.driver import (
     StorageDriver,
     StorageRefused,
 )
+from aoskernel.subsystems.storage.limits import check
 from aoskernel.subsystems.storage.messages import OUTSIDE, Write
 from aoskernel.subsystems.storage.service import Storage
 
@@ -178,6 +179,8 @@ async def test_what_is_too_much_for_a_record_is_refused_whole(record: PutRecord,
 async def test_records_of_the_largest_names_are_kept(driver: StorageDriver) -> None:
     signs = list(map(chr, range(0x20000, 0x20000 + 512)))
     largest = PutRecord(collection="".join(signs[:256]), key="".join(signs[256:]), body=1)
+    commit = Commit(writes=(largest,))
+    check(commit, 16)
     async with opened(driver):
-        await Storage(driver).commit(Commit(writes=(largest,)))
+        await driver.commit(commit)
         assert await value(driver, largest.key, largest.collection) == 1
