@@ -117,7 +117,7 @@ def _merge(under: Table, over: Table) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping) and "env" not in value
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and set(value) != {"env"}
         merged[key] = _merge(typing.cast(Table, old), value) if both else value
     return merged
 

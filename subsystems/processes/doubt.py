@@ -1,4 +1,4 @@
-"""Calls whose outcome nobody knows: their kernel was lost between intent and outcome.
+"""Calls whose outcome nobody knows: their kernel or device was lost between intent and outcome.
 
 What may be repeated is. What may not is asked for its outcome, where it can say; else it is
 in doubt: nothing new begins in its process, what is under way on other branches may end, so
@@ -132,6 +132,16 @@ class Doubt:
         )
         self._live.doubt(call)
         return Suspended()
+
+
+def lost(live: "Live", origin: Origin, why: str) -> Suspended:
+    """A call of this life, which its device has lost: the same as one that a crash has cut."""
+    assert origin.pid is not None
+    call = DoubtfulCall(
+        pid=origin.pid, key=origin.key, kind=origin.kind, attempts=origin.attempts + 1, why=why
+    )
+    live.doubt(call)
+    return Suspended()
 
 
 async def _asked(recovery: Recovery, origin: Origin) -> Testimony:

@@ -26,11 +26,19 @@ from ..storage.messages import (
     ProcessRecord,
     Write,
 )
-from ..tools.messages import CallTool, FindTools, Reconcile, Reconciled, ToolError
+from ..tools.messages import (
+    CallTool,
+    FindTools,
+    OutcomeLost,
+    Reconcile,
+    Reconciled,
+    ToolError,
+)
 from . import flow, waits
 from .budget import within_quota
-from .doubt import Recovery, Testimony
+from .doubt import Recovery, Testimony, lost
 from .messages import Kill, Origin, Signal
+from .results import Questions, result_page
 from .transcript import Outcome, Transcript
 
 if TYPE_CHECKING:
@@ -193,21 +201,26 @@ class Process:
         revealed = given if asked else _revealed(arguments)
 
         def told(value: Any, key: str) -> Outcome:
-            page = asked and Page(role="tool", entry=key, tool_call_id=asked.id)
+            page = asked and result_page(value, key, asked.id)
             return value, (AddPage(page=page),) if page else ()
 
         async def work(origin: Origin) -> Outcome:
             (found,) = await self._service.request(FindTools(names=(name,)))
-            value = await self._service.request(
-                CallTool(
-                    name=name,
-                    arguments=revealed,
-                    tool_effect=found.effect,
-                    key=f"{self.pid}/{origin.key}",
-                ),
-                to=found.address,
-                origin=origin,
+            call = CallTool(
+                name=name,
+                arguments=revealed,
+                tool_effect=found.effect,
+                key=f"{self.pid}/{origin.key}",
             )
+            sink = Questions(self._service, self._live, origin)
+            try:
+                value = await self._service.request(
+                    call, to=found.address, origin=origin, sink=sink
+                )
+            except OutcomeLost as error:
+                if found.effect == "once":
+                    raise lost(self._live, origin, str(error)) from error
+                raise
             return told(value, origin.key)
 
         async def ask(origin: Origin) -> Testimony:

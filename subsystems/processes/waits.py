@@ -84,6 +84,23 @@ async def answer(service: "Processes", live: Live, ask: Ask) -> str:
     raise TimeoutError(f"nobody has answered {ask.text!r} in time")
 
 
+async def answer_within(service: "Processes", live: Live, ask: Ask) -> str:
+    """A human's, for a call that is under way: it holds the process in memory."""
+    try:
+        question: Question = await service.request(ask)
+        while question.answer is None:
+            heard = live.rung
+            (question,) = await service.questions(ask)
+            if question.answer is None and live.rung == heard:
+                await live.bell()
+    except anyio.get_cancelled_exc_class():
+        if not live.sealed:
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await service.request(Withdraw(pid=ask.pid, epoch=ask.epoch, key=ask.key))
+        raise
+    return question.answer
+
+
 async def _answered(service: "Processes", live: Live, ask: Ask) -> str:
     question: Question = await service.request(ask)
     while question.answer is None:

@@ -4,31 +4,56 @@ A driver is a dataclass whose fields are its config. What goes wrong inside a to
 as ToolFailed, in words fit for a model to read.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
 from ...kernel.errors import ConfigError
 from ...kernel.message import Effect, Value
-from ..llm.messages import JsonObject, ToolSpec
-from .messages import BadArguments, Reconciled, ToolError, ToolFailed, UnknownTool, unknown
+from ..llm.messages import ChatMessage, JsonObject, ToolSpec
+from .messages import (
+    BadArguments,
+    OutcomeLost,
+    Prompt,
+    Reconciled,
+    Standing,
+    ToolAsks,
+    ToolAway,
+    ToolError,
+    ToolFailed,
+    UnknownTool,
+    binary,
+    unknown,
+)
 from .tool import FunctionTool, tool
 
 __all__ = [
+    "Asker",
     "BadArguments",
+    "ChatMessage",
     "ConfigError",
     "Effect",
     "FunctionTool",
+    "Host",
     "JsonObject",
     "JsonValue",
     "Offer",
+    "OutcomeLost",
+    "Prompt",
+    "Prompts",
     "Reconciled",
     "Reconciles",
+    "Remote",
+    "Standing",
+    "ToolAsks",
+    "ToolAway",
     "ToolDriver",
     "ToolError",
     "ToolFailed",
     "ToolSpec",
     "UnknownTool",
+    "binary",
     "tool",
     "unknown",
 ]
@@ -75,4 +100,63 @@ class Reconciles(Protocol):
 
     async def reconcile(self, name: str, key: str) -> Reconciled:
         """What became of the call with this key?"""
+        ...
+
+
+Asker = Callable[[ToolAsks], Awaitable[None]]
+"""Puts a question to whoever calls; its `answer` stays None where nobody takes questions."""
+
+
+class Host(Protocol):
+    """What a toolset does for a driver whose tools run somewhere else."""
+
+    def asker(self) -> Asker:
+        """Of the call that is being made in this task; it may be used from any other."""
+        ...
+
+    async def up(self, about: str) -> None:
+        """What the tools run on can be reached."""
+
+    async def away(self, why: str, again_s: float) -> None:
+        """It cannot; the next attempt is in so many seconds."""
+
+    async def changed(
+        self,
+        *,
+        added: tuple[str, ...],
+        removed: tuple[str, ...],
+        changed: tuple[str, ...],
+        left_out: dict[str, str],
+    ) -> None:
+        """The list of tools is different now."""
+
+    async def progressed(self, name: str, done: float, total: float | None, text: str) -> None:
+        """How far a call is."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A driver whose tools run somewhere else, over a connection that has a task of its own."""
+
+    async def keep(self, host: Host) -> None:
+        """Connect, and again whenever that is lost; until cancelled."""
+
+    async def ready(self) -> None:
+        """Wait until the first attempt is over. Raises ConfigError where it must not fail."""
+
+    def standing(self) -> Standing:
+        """How it is at the moment."""
+        ...
+
+
+@runtime_checkable
+class Prompts(Protocol):
+    """A driver that also has texts ready."""
+
+    async def prompts(self) -> tuple[Prompt, ...]:
+        """All of them, by name. Raises ToolError."""
+        ...
+
+    async def prompt(self, name: str, arguments: dict[str, str]) -> tuple[ChatMessage, ...]:
+        """One of them, filled in. Raises ToolError."""
         ...

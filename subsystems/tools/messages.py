@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from ...kernel.errors import KernelError
 from ...kernel.message import Effect, Event, Request, Value
-from ..llm.messages import JsonObject, ToolSpec
+from ..llm.messages import ChatMessage, JsonObject, ToolSpec
 
 SHOWN = 20
 """How many names or problems one error tells of; a model reads every one of them."""
@@ -64,11 +65,46 @@ class ToolFailed(ToolError):
     """The tool ran and failed; the message is its own."""
 
 
+class ToolAway(ToolError):
+    """What the tool runs on cannot be reached at the moment; nothing has happened."""
+
+    retryable = True
+
+
+class OutcomeLost(ToolError):
+    """The tool was being called when it was lost; nobody can say whether it was done."""
+
+    retryable = True
+
+
+@dataclass(slots=True)
+class ToolAsks:
+    """What a tool wants to know of a human while it is called; it goes to the caller's sink.
+
+    Who takes it sets `answer`. Nobody did where it is still None when the sink returns.
+    """
+
+    text: str
+    choices: tuple[str, ...] = ()
+    answer: str | None = None
+
+
+def binary(mime_type: str, base64: str) -> JsonObject:
+    """What is no text, in a result: the log keeps it, a model only hears of it."""
+    return {"mime_type": mime_type, "base64": base64}
+
+
+def is_binary(value: JsonObject) -> bool:
+    """Was this made by `binary`?"""
+    return value.keys() == {"mime_type", "base64"}
+
+
 class CallTool(Request[JsonValue], topic="tools.call", effect="once", addressed=True):
     """Run a tool; the reply is what it returned.
 
     `tool_effect` is what the tool declared; `key` stays the same over retries and restarts,
-    so that a tool can recognise a repeated call.
+    so that a tool can recognise a repeated call. A tool that must ask a human gives the
+    caller's sink a ToolAsks.
     """
 
     name: str
@@ -130,6 +166,76 @@ class ToolCalled(Event, topic="tools.called"):
 
 
 class ToolsChanged(Event, topic="tools.changed"):
-    """A toolset's list is different now."""
+    """A toolset's list is different now, in these names.
+
+    `left_out`: those that are not offered, each with the reason.
+    """
 
     address: str
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+
+class ToolProgressed(Event, topic="tools.progressed"):
+    """A tool that is being called says how far it is; `total` where it knows."""
+
+    address: str
+    name: str
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+class ToolsetUp(Event, topic="tools.up"):
+    """A toolset reaches what its tools run on. `about` names that."""
+
+    address: str
+    about: str
+
+
+class ToolsetAway(Event, topic="tools.away"):
+    """A toolset has lost what its tools run on; it tries again in so many seconds."""
+
+    address: str
+    why: str
+    again_s: float
+
+
+class Standing(Value):
+    """How a toolset stands: `about` names what its tools run on, or why it is away.
+
+    `left_out`: tools that are not offered, each with the reason.
+    """
+
+    state: Literal["up", "starting", "away"] = "up"
+    about: str = ""
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+
+class InspectTools(Request[Standing], topic="tools.inspect", effect="none", addressed=True):
+    """How does this toolset stand?"""
+
+
+class Prompt(Value):
+    """A text that a toolset has ready; each argument stands with whether it must be given."""
+
+    name: str
+    description: str = ""
+    arguments: dict[str, bool] = Field(default_factory=dict)
+
+
+class ListPrompts(
+    Request[tuple[Prompt, ...]], topic="tools.prompts", effect="none", addressed=True
+):
+    """Which prompts does this toolset have?"""
+
+
+class GetPrompt(
+    Request[tuple[ChatMessage, ...]], topic="tools.prompt", effect="none", addressed=True
+):
+    """A prompt, filled in. Raises ToolError."""
+
+    name: str
+    arguments: dict[str, str] = Field(default_factory=dict)

@@ -6,15 +6,22 @@ from ...kernel.call import here
 from ...kernel.errors import BootError
 from ...kernel.message import Event
 from ...kernel.service import Service, handles, subscribes
-from .driver import Offer, Reconciles, ToolDriver
+from .driver import ChatMessage, Offer, Prompts, Reconciles, Remote, ToolDriver
+from .host import ToolsetHost
 from .messages import (
     CallTool,
     FindTools,
+    GetPrompt,
+    InspectTools,
+    ListPrompts,
     ListTools,
+    Prompt,
     Reconcile,
     Reconciled,
+    Standing,
     Tool,
     ToolCalled,
+    ToolFailed,
     ToolsChanged,
     UnknownTool,
     unknown,
@@ -29,9 +36,26 @@ class Toolset(Service, name="tools", driver="tools"):
 
     async def start(self) -> None:
         await self._driver.start()
+        if isinstance(self._driver, Remote):
+            self.start_soon(self._driver.keep, ToolsetHost(self), name=f"{self.address}.driver")
+            await self._driver.ready()
 
     async def stop(self) -> None:
         await self._driver.stop()
+
+    @handles(InspectTools)
+    async def inspect(self, request: InspectTools) -> Standing:
+        return self._driver.standing() if isinstance(self._driver, Remote) else Standing()
+
+    @handles(ListPrompts)
+    async def list_prompts(self, request: ListPrompts) -> tuple[Prompt, ...]:
+        return await self._driver.prompts() if isinstance(self._driver, Prompts) else ()
+
+    @handles(GetPrompt)
+    async def get_prompt(self, request: GetPrompt) -> tuple[ChatMessage, ...]:
+        if not isinstance(self._driver, Prompts):
+            raise ToolFailed(f"{self.address} has no prompts")
+        return await self._driver.prompt(request.name, request.arguments)
 
     @handles(ListTools)
     async def list_tools(self, request: ListTools) -> tuple[Tool, ...]:
