@@ -9,12 +9,11 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 import mcp_types as types
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from pydantic import ValidationError
-
 from mcp import Client, MCPError
 from mcp.client.session import IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from ...subsystems.tools import driver as d
 from ._mcp_catalogue import Catalogue, Choice, Pins, catalogue

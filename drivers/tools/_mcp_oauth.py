@@ -11,8 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 from anyio import to_thread
 from anyio.abc import SocketAttribute, SocketStream
-from pydantic import AnyUrl
-
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.auth.extensions.client_credentials import (
     ClientCredentialsOAuthProvider,
@@ -25,6 +23,7 @@ from mcp.shared.auth import (
     OAuthClientMetadata,
     OAuthToken,
 )
+from pydantic import AnyUrl
 
 LONGEST = 16 * 1024
 """Bytes of the request with which a browser comes back."""

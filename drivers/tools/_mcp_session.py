@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import mcp_types as types
-from pydantic import AnyUrl, JsonValue, ValidationError
-
 from mcp import Client
+from pydantic import AnyUrl, JsonValue, ValidationError
 
 from ...subsystems.tools import driver as d
 from . import _mcp_reply as reply

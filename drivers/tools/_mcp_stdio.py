@@ -12,7 +12,6 @@ import mcp_types as types
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 

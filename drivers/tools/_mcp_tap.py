@@ -10,10 +10,9 @@ from typing import Any, Self
 
 import anyio
 import mcp_types as types
-from pydantic import ValidationError
-
 from mcp.client._transport import ReadStream, TransportStreams
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 Message = SessionMessage | Exception
 LeaveOut = Callable[[str, str], None]
