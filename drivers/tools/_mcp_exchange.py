@@ -12,6 +12,8 @@ from ._mcp_form import BadAnswer, Params, filled, question
 
 LONGEST = 500
 """Characters of what a server says of its progress."""
+LAST_WORDS_S = 5.0
+"""For withdrawing a question."""
 TRIES = 3
 """Answers that do not fit a form until the server hears that there is none."""
 
@@ -25,7 +27,7 @@ class Exchange:
     def __init__(self, name: str, host: d.Host, patience_s: float) -> None:
         self._name, self._host, self._patience_s = name, host, patience_s
         self._ask = host.asker()
-        self._questions: set[anyio.CancelScope] = set()
+        self._questions: dict[anyio.CancelScope, anyio.Event] = {}
         self.patience = anyio.CancelScope()
         self.renew()
 
@@ -34,10 +36,13 @@ class Exchange:
         waiting = math.inf if self._questions else anyio.current_time() + self._patience_s
         self.patience.deadline = waiting
 
-    def end(self) -> None:
-        """Nobody waits for answers any more."""
-        for scope in self._questions:
-            scope.cancel()
+    async def end(self) -> None:
+        """Nobody waits for answers any more; what is asked is withdrawn first."""
+        with anyio.move_on_after(LAST_WORDS_S, shield=True):
+            while self._questions:
+                scope, withdrawn = next(iter(self._questions.items()))
+                scope.cancel()
+                await withdrawn.wait()
 
     async def progress(self, progress: float, total: float | None, message: str | None) -> None:
         self.renew()
@@ -46,12 +51,12 @@ class Exchange:
     async def elicit(self, server: str, params: Params) -> types.ElicitResult:
         """What a human answers, as the server wants it."""
         with anyio.CancelScope() as scope:
-            self._questions.add(scope)
+            self._questions[scope] = anyio.Event()
             self.renew()
             try:
                 return await _answered(self._ask, server, params)
             finally:
-                self._questions.discard(scope)
+                self._questions.pop(scope).set()
                 self.renew()
         return types.ElicitResult(action="cancel")
 

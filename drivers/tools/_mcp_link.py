@@ -209,8 +209,8 @@ class Link:
             try:
                 return await self._made_of(under_way, client, work)
             finally:
-                under_way.end()
                 self._sole = None
+                await under_way.end()
 
     async def _made_of(self, under_way: Exchange, client: Client, work: Work[T]) -> T:
         mark = current.set(under_way)
