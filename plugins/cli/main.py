@@ -156,6 +156,17 @@ def services(config: ConfigFile = None, json: Json = False, debug: Debug = False
 
 
 @app.command()
+def tools(config: ConfigFile = None, json: Json = False, debug: Debug = False) -> int:
+    """Start the toolsets, list them and their tools, and say which are left out and why.
+
+    Ends with 1 if one does not start.
+    """
+    from . import toolsets
+
+    return toolsets.show(config, as_json=json)
+
+
+@app.command()
 def drivers(json: Json = False, debug: Debug = False) -> None:
     """The drivers that are installed, by kind."""
     from . import installation
