@@ -19,6 +19,7 @@ from ...subsystems.tools import driver as d
 from ._mcp_catalogue import Catalogue, Choice, Pins, catalogue
 from ._mcp_exchange import Exchange, current
 from ._mcp_form import Params
+from ._mcp_http import NOT_SENT
 from ._mcp_tap import tapped
 
 T = TypeVar("T")
@@ -242,6 +243,9 @@ class Link:
         if error.message == SESSION_OVER:
             self._ended.set()  # it knows us no more: begin anew
             return d.ToolAway("the server has forgotten the session; nothing was done")
+        if error.code == NOT_SENT:
+            self._ended.set()
+            return d.ToolAway(error.message)
         if error.code == types.CONNECTION_CLOSED:
             return self._lost("the server has ended in the middle of it")
         if error.message == HTTP_FAILED:

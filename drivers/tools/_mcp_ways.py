@@ -5,10 +5,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx2
+from mcp import MCPError
 from mcp.client.auth import OAuthFlowError
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from ._mcp_http import NOT_SENT, REFUSED, HttpClient
 from ._mcp_stdio import StdioServer
 
 CONNECT_S, IDLE_S = 30.0, 300.0
@@ -47,10 +49,10 @@ class Url:
     def open(self) -> AbstractAsyncContextManager[Any]:
         return self._streamable()
 
-    def _client(self) -> httpx2.AsyncClient:
+    def _client(self) -> HttpClient:
         timeout = httpx2.Timeout(CONNECT_S, read=IDLE_S)
         auth = None if self._auth is None else self._auth()
-        return httpx2.AsyncClient(headers=self._headers, timeout=timeout, auth=auth)
+        return HttpClient(headers=self._headers, timeout=timeout, auth=auth)
 
     @asynccontextmanager
     async def _streamable(self) -> AsyncIterator[Any]:
@@ -65,8 +67,8 @@ class Url:
     def explain(self, error: BaseException) -> str:
         url = httpx2.URL(self._url).copy_with(userinfo=b"", query=None)
         match error:
-            case httpx2.ConnectError():
-                return f"{url} refuses: {error}; is the server running there?"
+            case MCPError() if error.code in (NOT_SENT, REFUSED):
+                return error.message
             case OAuthFlowError():
                 return f"{url} wants authorization: {error}"
             case _:
