@@ -9,7 +9,7 @@ WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-all soak check bench docs clean weights
+.PHONY: help demo test test-all soak conformance check bench docs clean weights
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1#/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -25,6 +25,9 @@ test-all: .venv/.tests weights  ## every test but the soak
 
 soak: .venv/.tests  ## applications killed five hundred times over
 	$(BIN)/python -m pytest -m soak tests/chaos $(PYTEST_ARGS)
+
+conformance: .venv/.tests  ## the official MCP suite against our client; it brings Node packages
+	$(BIN)/python -m tests.conformance
 
 check: .venv/.tools  ## lint, format, types, import rules
 	$(BIN)/ruff check

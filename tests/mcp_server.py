@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 LOG, QUIRKS = Path(sys.argv[1]), set(sys.argv[2:])
-TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+TEXT = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "size": {"type": "integer"}},
+    "required": ["text"],
+}
 NONE = {"type": "object", "properties": {}}
 
 

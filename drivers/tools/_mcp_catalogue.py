@@ -16,6 +16,7 @@ import mcp_types as types
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from ...subsystems.tools import driver as d
 
@@ -38,14 +39,30 @@ class McpTool:
     digest: str
     validator: Any
 
-    def check(self, arguments: d.JsonObject) -> None:
-        """Raises BadArguments. No reference in the schema is fetched from anywhere."""
-        problems = [
-            (_path(error.absolute_path), error.message[:500])
-            for error in self.validator.iter_errors(arguments)
-        ]
+    def taken(self, arguments: d.JsonObject) -> d.JsonObject:
+        """What the server gets. Raises BadArguments.
+
+        No reference in the schema is fetched from anywhere; where there is one that leads
+        outside, only the server can check. Models write null for what they leave out.
+        """
+        try:
+            problems = list(self.validator.iter_errors(arguments))
+            idle = {error.absolute_path[0] for error in problems if self._is_idle(error)}
+            if idle:
+                return self.taken({k: v for k, v in arguments.items() if k not in idle})
+        except Unresolvable:
+            return arguments
         if problems:
-            raise d.BadArguments.at(self.offer.spec.name, problems)
+            told = [(_path(error.absolute_path), error.message[:500]) for error in problems]
+            raise d.BadArguments.at(self.offer.spec.name, told)
+        return arguments
+
+    def _is_idle(self, error: Any) -> bool:
+        """Is it about a null in an argument that may be left out?"""
+        required = self.offer.spec.parameters.get("required")
+        where = list(error.absolute_path)
+        needed = isinstance(required, list) and where[:1] != [] and where[0] in required
+        return len(where) == 1 and error.instance is None and not needed
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,9 @@ class Tokens:
                 client_id=self._who.client_id,
                 client_secret=self._who.client_secret,
                 redirect_uris=[_redirect(self._who)],
+                token_endpoint_auth_method=(
+                    "client_secret_basic" if self._who.client_secret else "none"
+                ),
             )
         kept = (await self._load()).get("client")
         return None if kept is None else OAuthClientInformationFull.model_validate(kept)

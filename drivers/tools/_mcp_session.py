@@ -69,11 +69,11 @@ class Session:
                 if why
                 else d.UnknownTool.among(name, known)
             )
-        tool.check(arguments)
+        taken = tool.taken(arguments)
 
         async def work(client: Client, exchange: Exchange) -> types.CallToolResult:
             return await client.call_tool(
-                tool.remote, arguments, progress_callback=exchange.progress, meta=meta
+                tool.remote, taken, progress_callback=exchange.progress, meta=meta
             )
 
         return reply.result(name, await self.link.exchange(name, work))

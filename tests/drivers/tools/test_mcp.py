@@ -124,6 +124,16 @@ async def test_arguments_are_checked_before_the_server_hears_of_them(log: Path) 
     assert said(log, "tools/call") == []
 
 
+async def test_a_null_in_an_optional_argument_is_left_out(log: Path) -> None:
+    async with tiny(log) as kernel:
+        assert await called(kernel, "echo", text="on", size=None) == "on"
+        with pytest.raises(BadArguments, match="text: None is not of type"):
+            await called(kernel, "echo", text=None)
+
+    (call,) = said(log, "tools/call")
+    assert call["params"]["arguments"] == {"text": "on"}
+
+
 async def test_the_key_of_a_call_goes_along(log: Path) -> None:
     async with tiny(log) as kernel:
         meta = json.loads(await called(kernel, "meta", key="7/0:1"))
