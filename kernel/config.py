@@ -117,9 +117,14 @@ def _merge(under: Table, over: Table) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping) and set(value) != {"env"}
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and not _is_named(value)
         merged[key] = _merge(typing.cast(Table, old), value) if both else value
     return merged
+
+
+def _is_named(value: Table) -> bool:
+    """Is it { env = "NAME" }?"""
+    return isinstance(value.get("env"), str)
 
 
 class FromEnvironment(str):

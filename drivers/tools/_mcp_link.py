@@ -4,6 +4,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -16,16 +17,15 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from ...subsystems.tools import driver as d
-from ._mcp_catalogue import Catalogue, Choice, Pins, catalogue
+from ._mcp_catalogue import Catalogue, Choice
 from ._mcp_exchange import Exchange, current
 from ._mcp_form import Params
 from ._mcp_http import NOT_SENT
+from ._mcp_listing import Listing
 from ._mcp_tap import tapped
 
 T = TypeVar("T")
 
-PAGES, TOOLS = 100, 2000
-"""Of one list: a server that never comes to an end is not waited for."""
 STEADY_S = 10.0
 """A connection that has lasted so long was a good one; the next pause is the first again."""
 HTTP_FAILED = "Server returned an error response"
@@ -57,7 +57,7 @@ class Patience:
 
 
 class Link:
-    """A server, as far as it can be reached; its catalogue is that of the last connection."""
+    """A server, as far as it can be reached."""
 
     def __init__(
         self,
@@ -67,17 +67,14 @@ class Link:
         *,
         asks: bool,
     ) -> None:
-        self._way, self._choice = way(self._show), choice
+        self._way, self._listing = way(self._show), Listing(choice)
         self._patience, self._asks = patience, asks
-        self._pins = None if choice.pin is None else Pins(choice.pin)
         self._client: Client | None = None
         self._host: d.Host | None = None
         self._up, self._tried = anyio.Event(), anyio.Event()
         self._ended, self._stale = anyio.Event(), anyio.Event()
-        self._malformed: dict[str, str] = {}
         self._one_by_one = anyio.Lock()
         self._sole: Exchange | None = None
-        self.catalogue = Catalogue()
         self.capabilities = types.ServerCapabilities()
         self.trouble: Exception | None = None
         self.why, self.about = "", ""
@@ -85,6 +82,11 @@ class Link:
     @property
     def is_up(self) -> bool:
         return self._client is not None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """That of the last connection."""
+        return self._listing.catalogue
 
     # The task that owns the connection
 
@@ -94,7 +96,7 @@ class Link:
         while True:
             began, self.trouble = anyio.current_time(), None
             try:
-                await self._connection()
+                await self._connection(host)
             except Exception as error:  # noqa: BLE001 - the driver's edge: whatever the SDK raises
                 self.trouble = _bare(error)
             self.why = self._way.explain(self.trouble or ConnectionError("it has ended"))
@@ -109,15 +111,15 @@ class Link:
         """Wait until the first attempt is over."""
         await self._tried.wait()
 
-    async def _connection(self) -> None:
+    async def _connection(self, host: d.Host) -> None:
         self._ended, self._stale = anyio.Event(), anyio.Event()
         with anyio.move_on_after(self._patience.start_s) as starting:
             async with self._made() as client:
-                await self._list(client)
+                await self._listing.renew(client, host)
                 starting.deadline = math.inf
-                await self._open(client)
+                await self._open(client, host)
                 try:
-                    await self._attend(client)
+                    await self._attend(client, host)
                 finally:
                     self._client, self._up = None, anyio.Event()
         if starting.cancelled_caught:
@@ -130,15 +132,14 @@ class Link:
 
     def _made(self) -> Client:
         return Client(
-            tapped(self._way.open(), self._ended, self._leave_out),
-            client_info=types.Implementation(name="aoskernel", version="0"),
+            tapped(self._way.open(), self._ended, self._listing.leave_out),
+            client_info=types.Implementation(name="aoskernel", version=version("aoskernel")),
             elicitation_callback=self._elicit if self._asks else None,
             message_handler=self._hear,
             cache=None,
         )
 
-    async def _open(self, client: Client) -> None:
-        assert self._host is not None
+    async def _open(self, client: Client, host: d.Host) -> None:
         self.capabilities = client.server_capabilities
         server = client.server_info
         named = f"{server.name} {server.version}" if server else "a server without a name"
@@ -146,23 +147,23 @@ class Link:
         self._client, self.why = client, ""
         self._up.set()
         self._tried.set()
-        await self._host.up(self.about)
+        await host.up(self.about)
 
-    async def _attend(self, client: Client) -> None:
+    async def _attend(self, client: Client, host: d.Host) -> None:
         """Until it ends. What changes its list is heard."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._follow, client)
+            tasks.start_soon(self._follow, client, host)
             changes = self.capabilities.tools and self.capabilities.tools.list_changed
             if changes and client.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
                 tasks.start_soon(self._listen, client)
             await self._ended.wait()
             tasks.cancel_scope.cancel()
 
-    async def _follow(self, client: Client) -> None:
+    async def _follow(self, client: Client, host: d.Host) -> None:
         while True:
             await self._stale.wait()
             self._stale = anyio.Event()
-            await self._list(client)
+            await self._listing.renew(client, host)
 
     async def _listen(self, client: Client) -> None:
         while True:
@@ -177,23 +178,6 @@ class Link:
     async def _hear(self, message: IncomingMessage) -> None:
         if isinstance(message, types.ToolListChangedNotification):
             self._stale.set()
-
-    def _leave_out(self, name: str, why: str) -> None:
-        self._malformed[name] = why
-
-    async def _list(self, client: Client) -> None:
-        assert self._host is not None
-        self._malformed = {}
-        listed = await _tools(client)
-        now = catalogue(listed, self._malformed, self._choice)
-        if self._pins is not None:
-            now = now.without(await anyio.to_thread.run_sync(self._pins.refused, now))
-        before, self.catalogue = self.catalogue, now
-        added, removed, changed = before.drift(now)
-        if added or removed or changed or now.left_out != before.left_out:
-            await self._host.changed(
-                added=added, removed=removed, changed=changed, left_out=now.left_out
-            )
 
     # Those who use it
 
@@ -262,22 +246,6 @@ class Link:
         if exchange is None:
             return types.ElicitResult(action="cancel")
         return await exchange.elicit(self.about.partition(",")[0], params)
-
-
-async def _tools(client: Client) -> list[types.Tool]:
-    if client.server_capabilities.tools is None:
-        return []
-    listed: list[types.Tool] = []
-    cursor: str | None = None
-    for _ in range(PAGES):
-        page = await client.list_tools(cursor=cursor)
-        listed += page.tools
-        cursor = page.next_cursor
-        if cursor is None:
-            return listed
-        if len(listed) > TOOLS:
-            break
-    raise ValueError(f"its list of tools has no end ({len(listed):,} until now)")
 
 
 def _bare(error: Exception) -> Exception:

@@ -25,6 +25,8 @@ from mcp.shared.auth import (
 )
 from pydantic import AnyUrl
 
+from ...kernel.secrets import keep
+
 LONGEST = 16 * 1024
 """Bytes of the request with which a browser comes back."""
 DONE = (
@@ -105,10 +107,10 @@ class Tokens:
 
     async def get_tokens(self) -> OAuthToken | None:
         kept = (await self._load()).get("tokens")
-        return None if kept is None else OAuthToken.model_validate(kept)
+        return None if kept is None else _secret(OAuthToken.model_validate(kept))
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
-        await self._keep("tokens", tokens.model_dump(mode="json", exclude_none=True))
+        await self._keep("tokens", _secret(tokens).model_dump(mode="json", exclude_none=True))
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
         if self._who.client_id is not None:
@@ -135,6 +137,13 @@ class Tokens:
         self._kept = {**await self._load(), what: value}
         if self._file is not None:
             await to_thread.run_sync(_write, self._file, {"url": self._url, **self._kept})
+
+
+def _secret(tokens: OAuthToken) -> OAuthToken:
+    """From now on no log shows them."""
+    for token in filter(None, (tokens.access_token, tokens.refresh_token)):
+        keep(token)
+    return tokens
 
 
 def _read(file: Path, url: str) -> dict[str, Any]:

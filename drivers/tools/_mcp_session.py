@@ -11,7 +11,8 @@ from ...subsystems.tools import driver as d
 from . import _mcp_reply as reply
 from ._mcp_catalogue import clean
 from ._mcp_exchange import Exchange
-from ._mcp_link import PAGES, Link
+from ._mcp_link import Link
+from ._mcp_listing import PAGES
 
 LISTED = 500
 """Resources, or prompts, that are told of."""

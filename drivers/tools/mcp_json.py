@@ -94,11 +94,12 @@ class McpJson:
         raise d.UnknownTool.among(name, [offer.spec.name for offer in await self.offers()])
 
     async def prompts(self) -> tuple[d.Prompt, ...]:
-        return tuple(
+        named = [
             prompt.model_copy(update={"name": f"{server.prefix}{prompt.name}"})
             for server in self._servers.values()
             for prompt in await server.prompts()
-        )
+        ]
+        return tuple(named)
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> tuple[d.ChatMessage, ...]:
         for server in self._servers.values():

@@ -457,3 +457,10 @@ async def test_after_a_reload_services_still_stop_in_reverse() -> None:
         async with Kernel.from_config(services=table()) as kernel:
             await kernel.reload(services={**table(), "new": {"use": HOLDER}})
             assert [seat.address for seat in kernel.services()] == ["holder", "new"]
+
+
+def test_a_table_with_a_key_named_env_is_merged_like_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "aosk.toml"
+    file.write_text('[services.mine]\nuse = "a:B"\nenv = { ONE = "1" }\n')
+    config = Config.load(file, services={"mine": {"env": {"TWO": "2"}}})
+    assert config.services["mine"] == {"use": "a:B", "env": {"ONE": "1", "TWO": "2"}}

@@ -12,6 +12,7 @@ from tiny_mcp import called, command, heard, names, said, standing, tiny
 from aoskernel import BootError, ConfigError, Kernel
 from aoskernel.drivers.tools.mcp import Mcp
 from aoskernel.kernel.config import build
+from aoskernel.kernel.secrets import redacted
 from aoskernel.subsystems.processes.results import LONGEST, result_page
 from aoskernel.subsystems.tools.messages import (
     BadArguments,
@@ -25,6 +26,8 @@ from aoskernel.subsystems.tools.messages import (
     UnknownTool,
 )
 from aoskernel.subsystems.tools.service import Toolbox, Toolset
+
+TOKEN = "token-of-a-test-0123456789"
 
 
 @pytest.fixture
@@ -334,10 +337,11 @@ def test_tokens_are_kept_where_only_their_owner_reads_them(tmp_path: Path) -> No
     who = Credentials(grant="code", token_file=file)
 
     async def keep() -> tuple[Any, Any]:
-        await Tokens(who, "http://one/mcp").set_tokens(OAuthToken(access_token="a"))
+        await Tokens(who, "http://one/mcp").set_tokens(OAuthToken(access_token=TOKEN))
         mine = await Tokens(who, "http://one/mcp").get_tokens()
         return mine, await Tokens(who, "http://other/mcp").get_tokens()
 
     mine, another_server_s = anyio.run(keep)
-    assert (mine.access_token, another_server_s) == ("a", None)
+    assert (mine.access_token, another_server_s) == (TOKEN, None)
+    assert TOKEN not in redacted(f"Bearer {TOKEN}")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

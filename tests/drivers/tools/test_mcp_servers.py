@@ -1,5 +1,6 @@
 """Agents with MCP servers that nobody here wrote."""
 
+import json
 import re
 import shutil
 import socket
@@ -183,6 +184,24 @@ async def test_everything_over_pipes() -> None:
 
 @pytest.mark.node
 @pytest.mark.slow
+async def test_everything_from_a_file_of_another_client(tmp_path: Path) -> None:
+    command = node_server(EVERYTHING, "stdio")["command"]
+    entry = {"command": command[0], "args": command[1:]}
+    (tmp_path / ".mcp.json").write_text(json.dumps({"mcpServers": {"ev": entry}}))
+    table = {"driver": "mcp_json", "file": str(tmp_path / ".mcp.json")}
+    async with agent(Plan(call("ev_echo", message="hello")), **{"tools.all": table}) as (
+        kernel,
+        told,
+    ):
+        assert "Echo: hello" in told
+        prompts = await kernel.request(ListPrompts(), to="tools.all")
+        assert "ev_simple-prompt" in {prompt.name for prompt in prompts}
+        filled = await kernel.request(GetPrompt(name="ev_simple-prompt"), to="tools.all")
+        assert filled[0].role == "user"
+
+
+@pytest.mark.node
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "path"), [("streamableHttp", "mcp"), ("sse", "sse")])
 async def test_everything_over_http(kind: str, path: str) -> None:
     port = free_port()
@@ -253,7 +272,7 @@ def pages(folder: Path) -> Iterator[str]:
         def __init__(self, *given: Any) -> None:
             super().__init__(*given, directory=str(folder))
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
