@@ -22,7 +22,14 @@ from .messages import (
     classes_of,
 )
 
-COUNTED = ("ModelUnavailable", "Unavailable", "TimeoutError", "ConnectionError")
+COUNTED = (
+    "ModelUnavailable",
+    "Unavailable",
+    "ToolAway",
+    "OutcomeLost",
+    "TimeoutError",
+    "ConnectionError",
+)
 IGNORED = ("RateLimited", "NotNow", "Refused", "KernelStopped")
 REMEMBERED = 4096
 """Circuits that are kept; names of tools may come from a model, so they must be bounded."""

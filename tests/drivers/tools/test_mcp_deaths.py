@@ -11,6 +11,9 @@ from tiny_mcp import called, command, heard, names, said, standing, tiny, toolse
 
 from aoskernel import Kernel
 from aoskernel.drivers.tools.mcp import Mcp
+from aoskernel.subsystems.breaker.circuit import Rules
+from aoskernel.subsystems.breaker.messages import CircuitOpen
+from aoskernel.subsystems.breaker.service import Breaker
 from aoskernel.subsystems.tools.messages import OutcomeLost, ToolAway, ToolsetAway, ToolsetUp
 from aoskernel.subsystems.tools.service import Toolbox, Toolset
 
@@ -47,6 +50,18 @@ async def test_a_call_while_the_server_is_away_has_not_happened(tmp_path: Path) 
             await called(kernel, "echo", text="hello?")
         assert (await standing(kernel)).state == "away"
         assert "echo" in await names(kernel)  # the list is that of the last connection
+
+
+async def test_a_tool_that_loses_its_server_opens_its_circuit_alone(tmp_path: Path) -> None:
+    breaker = Breaker(rules=Rules(window_calls=2, least_calls=2))
+    routes = {"tools.call": ["breaker"]}
+    async with Kernel(toolset(tmp_path / "log"), Toolbox(), breaker, routes=routes) as kernel:
+        for _ in range(2):
+            with pytest.raises(OutcomeLost):
+                await called(kernel, "die")
+        with pytest.raises(CircuitOpen):
+            await called(kernel, "die")
+        assert await called(kernel, "echo", text="well") == "well"
 
 
 async def test_an_idle_server_that_dies_is_started_again(tmp_path: Path) -> None:
