@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         program,
         spawn,
     )
-    from aoskernel.subsystems.tools.tool import IdempotencyKey, Sensitive, tool
+    from aoskernel.subsystems.tools.tool import IdempotencyKey, Sensitive, Touches, tool
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ _DOORS = {
     "subsystems.processes.program": (
         *("Exit", "Process", "ProcessRef", "Program", "attach", "program", "spawn"),
     ),
-    "subsystems.tools.tool": ("IdempotencyKey", "Sensitive", "tool"),
+    "subsystems.tools.tool": ("IdempotencyKey", "Sensitive", "Touches", "tool"),
 }
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "Request",
     "Sensitive",
     "Service",
+    "Touches",
     "admitted",
     "assistant",
     "attach",

@@ -19,7 +19,9 @@ from ._files_walk import Walk, as_text, head, is_directory
 
 T = TypeVar("T")
 
-Below = Annotated[str, Field(description="relative to the root of the workspace")]
+Below = Annotated[
+    str, Field(description="relative to the root of the workspace"), d.Touches("path", "read")
+]
 Line = Annotated[int, Field(ge=1, description="the first line to read")]
 Lines = Annotated[int | None, Field(ge=1, description="how many lines to read; null for the rest")]
 Pattern = Annotated[
@@ -82,7 +84,14 @@ class Files:
         self._open_jail = None
 
     async def offers(self) -> tuple[d.Offer, ...]:
-        return tuple(d.Offer(spec=t.spec, effect=t.effect) for t in self._tools.values())
+        return tuple(
+            d.Offer(spec=tool.spec, effect=tool.effect, touches=self._touches(tool))
+            for tool in self._tools.values()
+        )
+
+    def _touches(self, tool: d.FunctionTool) -> tuple[d.Touch, ...]:
+        below = os.path.abspath(Path(self.root).expanduser())
+        return tuple(touch.model_copy(update={"below": below}) for touch in tool.touches)
 
     async def call(self, name: str, arguments: d.JsonObject, key: str) -> d.JsonValue:
         if name not in self._tools:

@@ -38,6 +38,7 @@ class PythonTools:
                 effect=tool.effect,
                 reconciles=tool.reconciles,
                 refuses_repeats=tool.refuses_repeats,
+                touches=tool.touches,
             )
             for tool in self._tools.values()
         )

@@ -17,16 +17,18 @@ from .messages import (
     OutcomeLost,
     Prompt,
     Reconciled,
+    Resource,
     Standing,
     ToolAsks,
     ToolAway,
     ToolError,
     ToolFailed,
+    Touch,
     UnknownTool,
     binary,
     unknown,
 )
-from .tool import FunctionTool, tool
+from .tool import FunctionTool, Touches, tool
 
 __all__ = [
     "Asker",
@@ -45,6 +47,7 @@ __all__ = [
     "Reconciled",
     "Reconciles",
     "Remote",
+    "Resource",
     "Standing",
     "ToolAsks",
     "ToolAway",
@@ -52,6 +55,8 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolSpec",
+    "Touch",
+    "Touches",
     "UnknownTool",
     "binary",
     "tool",
@@ -63,13 +68,14 @@ class Offer(Value):
     """A tool as its driver declares it. An undeclared effect is "once".
 
     `reconciles`: its driver can say what became of a call. `refuses_repeats`: a key that the
-    tool has seen it does not take again.
+    tool has seen it does not take again. `touches`: what its arguments name.
     """
 
     spec: ToolSpec
     effect: Effect = "once"
     reconciles: bool = False
     refuses_repeats: bool = False
+    touches: tuple[Touch, ...] = ()
 
 
 class ToolDriver(Protocol):

@@ -69,6 +69,7 @@ class Toolset(Service, name="tools", driver="tools"):
             address=self.address,
             reconciles=offer.reconciles,
             refuses_repeats=offer.refuses_repeats,
+            touches=offer.touches,
         )
 
     @handles(CallTool)

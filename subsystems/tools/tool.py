@@ -5,7 +5,17 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Annotated, Any, NewType, TypeVar, cast, get_type_hints, overload
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    NewType,
+    TypeVar,
+    cast,
+    get_args,
+    get_type_hints,
+    overload,
+)
 
 from anyio import to_thread
 from pydantic import (
@@ -23,9 +33,9 @@ from pydantic_core import from_json, to_json
 from ...kernel.message import Effect
 from ...kernel.secrets import Sensitive, is_sensitive, keep
 from ..llm.messages import JsonObject, ToolSpec
-from .messages import BadArguments, Reconciled, ToolError, ToolFailed, unknown
+from .messages import Access, BadArguments, Kind, Reconciled, ToolError, ToolFailed, Touch, unknown
 
-__all__ = ["FunctionTool", "IdempotencyKey", "Reconciler", "Sensitive", "tool"]
+__all__ = ["FunctionTool", "IdempotencyKey", "Reconciler", "Sensitive", "Touches", "tool"]
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 """A parameter of this type is not the model's to fill: it gets the call's key.
@@ -33,6 +43,18 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 The key is the same when the call is repeated after a crash, so that a shop or a bank can
 recognise an order that it has already.
 """
+
+
+class Touches(NamedTuple):
+    """Says what a parameter names, and what the tool does with that.
+
+    `path: Annotated[str, Touches("path", "write")]`. A policy rules by it, and calls of one turn
+    that touch the same thing are not made at the same time.
+    """
+
+    kind: Kind
+    access: Access = "read"
+
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every provider takes as a tool's name
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
@@ -115,6 +137,7 @@ class FunctionTool:
         self._keys: list[str] = []
         self._arguments: list[str] = []
         self._sensitive: list[str] = []
+        touches: list[Touch] = []
         fields: dict[str, Any] = {}
         hints = _hints(self.name, function)
         for parameter in inspect.signature(function).parameters.values():
@@ -129,6 +152,7 @@ class FunctionTool:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[f"argument_{len(fields)}"] = (aliased, default)
             self._arguments.append(parameter.name)
+            touches += _touched(parameter.name, hint)
             if is_sensitive(hint):
                 self._sensitive.append(parameter.name)
         config = ConfigDict(extra="forbid")
@@ -138,6 +162,7 @@ class FunctionTool:
         _hide(self._sensitive, schema)
         description = _first_paragraph(function)
         self.spec = ToolSpec(name=self.name, description=description, parameters=schema)
+        self.touches = tuple(touches)
 
     async def call(self, arguments: JsonObject, key: str) -> JsonValue:
         """Check, run, and give the result as JSON. Raises BadArguments or ToolFailed.
@@ -224,6 +249,12 @@ def _checked(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> 
     except PydanticUserError as error:
         raise TypeError(f"{where} has a type that JSON cannot fill: {hint!r}") from error
     return hint
+
+
+def _touched(name: str, hint: Any) -> Iterator[Touch]:
+    for mark in get_args(hint):
+        if isinstance(mark, Touches):
+            yield Touch(argument=name, kind=mark.kind, access=mark.access)
 
 
 def _hide(names: list[str], schema: dict[str, Any]) -> None:
