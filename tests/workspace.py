@@ -25,9 +25,9 @@ async def opened(root: Path, **config: Any) -> AsyncIterator[Callable[..., Any]]
     files = Files(root=root, **config)
     await files.start()
 
-    async def call(name: str, **arguments: Any) -> Any:
+    async def call(name: str, under_key: str = "", **arguments: Any) -> Any:
         with anyio.fail_after(10):
-            return await files.call(name, arguments, "")
+            return await files.call(name, arguments, under_key)
 
     try:
         yield call

@@ -9,9 +9,10 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ...subsystems.tools.driver import ToolFailed
 
@@ -31,6 +32,18 @@ SENTENCES = {
 }
 
 
+class Place(NamedTuple):
+    """Where a file is or will be: its name in a directory that is open."""
+
+    path: str
+    directory: int
+    name: str
+
+
+Enter = Callable[[str, int], object]
+"""Called with each directory's name before it is opened, and the open directory it is in."""
+
+
 class Jail:
     """An open root. It closes when the last call that uses it has let go.
 
@@ -41,6 +54,17 @@ class Jail:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._names = (PurePosixPath(os.path.realpath(root)), PurePosixPath(os.path.abspath(root)))
         weakref.finalize(self, os.close, self._root)
+
+    @contextmanager
+    def own(self, name: str) -> Iterator[int]:
+        """An open directory in the root, made where it is missing. Raises OSError."""
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=self._root)
+        opened = os.open(name, DIRECTORY, dir_fd=self._root)
+        try:
+            yield opened
+        finally:
+            os.close(opened)
 
     def parts(self, path: str) -> list[str]:
         """The path below the root, part by part. Raises ToolFailed if it is not below."""
@@ -58,18 +82,29 @@ class Jail:
     @contextmanager
     def open(self, path: str) -> Iterator[int]:
         """A descriptor of the regular file or directory at `path`. Raises ToolFailed."""
-        trail: list[int] = []
-        try:
-            yield self._walk(path, trail)
-        except OSError as error:
-            raise ToolFailed(f"{path!r} {sentence(error)}") from error
-        finally:
-            for descriptor in trail:
-                os.close(descriptor)
+        with _trail() as trail:
+            try:
+                yield self._walk(path, self.parts(path), trail)
+            except OSError as error:
+                raise ToolFailed(f"{path!r} {sentence(error)}") from error
 
-    def _walk(self, path: str, trail: list[int]) -> int:
+    @contextmanager
+    def place(self, path: str, enter: Enter) -> Iterator[Place]:
+        """Where `path` leads, as far as its last part, which is not looked at.
+
+        Raises ToolFailed, and OSError for what hinders the walk.
+        """
+        *above, name = self.parts(path) or [".."]
+        if name == "..":
+            raise ToolFailed(f"{path!r} names no file; give a path that ends in a name")
+        with _trail() as trail:
+            yield Place(path, self._walk(path, above, trail, enter), name)
+
+    def _walk(
+        self, path: str, parts: list[str], trail: list[int], enter: Enter | None = None
+    ) -> int:
         """Open part after part; `trail` holds what is open below the root, and `..` is one back."""
-        todo, links = self.parts(path)[::-1], 0
+        todo, links = parts[::-1], 0
         while todo:
             part, here = todo.pop(), trail[-1] if trail else self._root
             if part == "..":
@@ -79,6 +114,8 @@ class Jail:
                 continue
             if len(trail) == DEPTH:
                 raise ToolFailed(f"{path!r} is more than {DEPTH} directories deep")
+            if enter is not None:
+                enter(part, here)
             mode = os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
             if not stat.S_ISLNK(mode):
                 trail.append(_open(path, part, here, mode, last=not todo))
@@ -99,6 +136,16 @@ class Jail:
         while target.startswith("/") and trail:
             os.close(trail.pop())
         return parts
+
+
+@contextmanager
+def _trail() -> Iterator[list[int]]:
+    trail: list[int] = []
+    try:
+        yield trail
+    finally:
+        for descriptor in trail:
+            os.close(descriptor)
 
 
 def _open(path: str, part: str, here: int, mode: int, *, last: bool) -> int:

@@ -1,4 +1,4 @@
-"""Reading the files below one directory: read, list, search."""
+"""The files below one directory: read, list, search; and where that is allowed, change."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,6 +13,7 @@ from anyio import to_thread
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from ...subsystems.tools import driver as d
+from ._files_change import Changes
 from ._files_jail import Jail
 from ._files_match import Match, find_regex, find_text
 from ._files_walk import Walk, as_text, head, is_directory
@@ -51,9 +52,10 @@ class Findings:
 class Files:
     """Tools that read text files below `root`, and nothing outside of it.
 
-    `max_bytes` bounds what one read returns, `max_results` a list or search, and
+    `writable` adds those that write, edit, move and delete; `max_write_bytes` bounds a file's
+    content there. `max_bytes` bounds what one read returns, `max_results` a list or search, and
     `max_scan_bytes` what one call looks through. `hidden` lists and searches hidden files
-    and version control too. Hard links are files like any other: keep foreign ones out.
+    and version control too. A hard link is read like any other file and never written to.
     """
 
     root: Path | str = Path(".")
@@ -62,11 +64,16 @@ class Files:
     max_scan_bytes: PositiveInt = 16 * 1024 * 1024
     search_s: PositiveFloat = 5.0
     hidden: bool = False
+    writable: bool = False
+    max_write_bytes: PositiveInt = 1024 * 1024
     _open_jail: Jail | None = field(default=None, init=False, repr=False)
     _tools: dict[str, d.FunctionTool] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for function in (self.read_file, self.list_files, self.search_files):
+        change = Changes(jail=lambda: self._jail, max_bytes=self.max_write_bytes)
+        changes = (change.write_file, change.edit_file, change.move_file, change.delete_file)
+        reads = (self.read_file, self.list_files, self.search_files)
+        for function in (*reads, *changes) if self.writable else reads:
             tool = d.FunctionTool(function)
             self._tools[tool.name] = tool
 

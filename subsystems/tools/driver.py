@@ -28,7 +28,7 @@ from .messages import (
     binary,
     unknown,
 )
-from .tool import FunctionTool, Touches, tool
+from .tool import FunctionTool, IdempotencyKey, Touches, tool
 
 __all__ = [
     "Asker",
@@ -38,6 +38,7 @@ __all__ = [
     "Effect",
     "FunctionTool",
     "Host",
+    "IdempotencyKey",
     "JsonObject",
     "JsonValue",
     "Offer",

@@ -3,14 +3,12 @@
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
+from escapes import PATHS, make_links, right_before_opening
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from workspace import SECRET, TOOLS, opened, read, refusal
@@ -21,73 +19,9 @@ from aoskernel.subsystems.tools.messages import ToolFailed
 # Every known trick
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "..",
-        "../secret.txt",
-        "../root-x/secret.txt",
-        "../root/notes.txt",
-        "sub/../../secret.txt",
-        "./.././secret.txt",
-        "sub/deep/../../../secret.txt",
-        "/etc/passwd",
-        "//etc/passwd",
-        "/",
-        "/proc/self/environ",
-        "/proc/self/root/etc/passwd",
-        "/dev/stdin",
-        "{root}/../secret.txt",
-        "{root}-x/secret.txt",
-        "{root}x",
-        "sub/{root}/../secret.txt",
-        "..\\secret.txt",
-        "..%2fsecret.txt",
-        "%2e%2e/secret.txt",
-        "．．/secret.txt",
-        "..../secret.txt",
-        "../SECRET.TXT",
-        "NOTES.TXT",
-        "~/.ssh/id_rsa",
-        "~root",
-        "file:///etc/passwd",
-        "$HOME/secret.txt",
-        "notes.txt\0",
-        "../secret.txt\0.txt",
-        "\0",
-        "a" * 5000,
-        "a" * 300,
-        "a/" * 2000,
-        "../" * 1000 + "etc/passwd",
-        "out.txt",
-        "out/secret.txt",
-        "sub/up/secret.txt",
-        "sub/up/root/notes.txt",
-        "sibling/secret.txt",
-        "sibling",
-        "chain/secret.txt",
-        "proc/environ",
-        "zero",
-        "loop",
-        "loop/x",
-        "back-and-forth/secret.txt",
-    ],
-)
+@pytest.mark.parametrize("path", PATHS)
 async def test_no_path_leads_out(root: Path, path: str) -> None:
-    links = {
-        "out.txt": "../secret.txt",
-        "out": str(root.parent),
-        "sub/up": "../..",
-        "sibling": f"{root}-x",
-        "hop": "out",
-        "chain": "hop",
-        "proc": "/proc/self",
-        "zero": "/dev/zero",
-        "loop": "loop",
-        "back-and-forth": f"../{root.name}/..",
-    }
-    for name, target in links.items():
-        (root / name).symlink_to(target)
+    make_links(root)
     path = path.replace("{root}", str(root))
 
     async with opened(root) as call:
@@ -169,37 +103,6 @@ async def test_what_is_no_file_is_refused_and_does_not_hang(
 
 
 # Races: whoever can write inside swaps what was checked for a link, right before it is opened.
-
-
-class _Opening:
-    """Calls `then` once, right before the first open of something named `name`."""
-
-    name = ""
-    then: Callable[[], None] | None = None
-
-    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        if self.then is None or event != "open" or not str(args[0]).endswith(self.name):
-            return
-        then, self.then = self.then, None
-        then()
-
-
-_opening = _Opening()
-_hooked = False
-
-
-@contextmanager
-def right_before_opening(name: str, then: Callable[[], None]) -> Iterator[None]:
-    global _hooked
-    if not _hooked:
-        sys.addaudithook(_opening)  # there is no way to take it off again
-        _hooked = True
-    _opening.name, _opening.then = name, then
-    try:
-        yield
-        assert _opening.then is None, f"{name} was never opened"
-    finally:
-        _opening.then = None
 
 
 def replace(path: Path, make: Callable[[Path], None]) -> None:
