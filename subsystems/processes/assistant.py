@@ -52,7 +52,7 @@ class Assistant(Program[str], name="assistant", version="1"):
             return Exit(reply.text)
         if self.steps + 1 >= self.max_steps:
             raise StepLimit(f"not done after {self.max_steps} steps; more with max_steps=")
-        await process.parallel(*(process.attempt(call) for call in reply.tool_calls))
+        await process.attempt_all(reply.tool_calls)
         asked = tuple(f"{call.name}{call.arguments}" for call in reply.tool_calls)
         if set(asked) <= set(self.asked):  # it turns in circles
             last = await process.think(

@@ -36,6 +36,7 @@ from ..tools.messages import (
 )
 from . import flow, waits
 from .budget import within_quota
+from .conflicts import Order
 from .doubt import Recovery, Testimony, lost
 from .messages import Kill, Origin, Signal
 from .results import Questions, result_page
@@ -247,6 +248,16 @@ class Process:
             return await self.call(tool)
         except (ToolError, Refused) as error:
             return f"error: {error}"
+
+    async def attempt_all(self, tools: Sequence[ToolCall], /) -> list[JsonValue]:
+        """Run all that the model asked for in one reply, side by side; the results in order.
+
+        Those that touch the same thing run in the order the model gave, if one changes it.
+        """
+        known = {tool.name: tool for tool in await self._service.request(FindTools())}
+        order = Order(self._live, tools, known)
+        arms = (order.run(n, partial(self.attempt, tool)) for n, tool in enumerate(tools))
+        return await self.parallel(*arms)
 
     # Memory
 
