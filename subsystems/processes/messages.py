@@ -14,6 +14,31 @@ from ..tools.messages import CallTool
 Signal = Literal["TERM", "KILL", "STOP", "CONT"]
 
 
+class Epilogue:
+    """What guards leave of a syscall, until it is committed with the outcome."""
+
+    __slots__ = ("_ended", "_writes")
+
+    def __init__(self) -> None:
+        self._writes: tuple[Write, ...] = ()
+        self._ended = False
+
+    def add(self, write: Write) -> bool:
+        """False when the outcome has been taken already: by then nobody else will commit it."""
+        if not self._ended:
+            self._writes = (*self._writes, write)
+        return not self._ended
+
+    def end(self) -> tuple[Write, ...]:
+        """All that was left, for whoever commits it; once."""
+        taken, self._writes, self._ended = self._writes, (), True
+        return taken
+
+    def put_back(self, writes: tuple[Write, ...]) -> None:
+        """That commit was refused: another outcome is to come."""
+        self._writes, self._ended = (*writes, *self._writes), False
+
+
 class Origin(NamedTuple):
     """Who is calling: carried by the kernel with every call a process makes.
 
@@ -21,7 +46,7 @@ class Origin(NamedTuple):
     policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
     often it was begun there in earlier lives. `quotas` are those of its ancestors, and itself,
     that were born with one. `carries` is what guards give along to be committed with the intent
-    of this call.
+    of this call, `epilogue` what they leave to be committed with the syscall's outcome.
     """
 
     pid: Pid | None = None
@@ -36,6 +61,7 @@ class Origin(NamedTuple):
     attempts: int = 0
     quotas: tuple[Pid, ...] = ()
     carries: list[Write] | None = None
+    epilogue: Epilogue | None = None
 
     def __str__(self) -> str:
         return "app" if self.pid is None else f"{self.program}[{self.pid}]"
@@ -47,6 +73,14 @@ class Origin(NamedTuple):
         taken = tuple(self.carries)
         self.carries.clear()
         return taken
+
+    def leave(self, write: Write) -> bool:
+        """Have it committed with the outcome. False where there is none to come."""
+        return self.epilogue is not None and self.epilogue.add(write)
+
+    def left(self) -> tuple[Write, ...]:
+        """What was left, for whoever commits it; once."""
+        return () if self.epilogue is None else self.epilogue.end()
 
 
 def intended(call: Call[Any]) -> Effect | None:

@@ -1,7 +1,7 @@
 """A process's side of the log: it answers from what is known, and commits what is new."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,19 @@ from ..storage.messages import (
     Key,
     SaveProcess,
     Settle,
+    StorageRefused,
     StorageUnavailable,
     Write,
 )
 from .doubt import Doubt, Outcome, Recovery, Work
-from .messages import ConcurrentSyscalls, Origin, ProgramDiverged, SyscallBegan, SyscallDone
+from .messages import (
+    ConcurrentSyscalls,
+    Epilogue,
+    Origin,
+    ProgramDiverged,
+    SyscallBegan,
+    SyscallDone,
+)
 from .syscall import (
     Branch,
     Suspended,
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Recovery", "Transcript", "Work"]
 
 
+LAST_WORDS_S = 5.0
 REPEATABLE = frozenset({"think", "note", "now", "random"})
 """Whose outcome may be lost in a crash, if all that came after it is lost too: see Commit."""
 
@@ -199,6 +208,7 @@ class Transcript:
             kind=kind,
             fingerprint=mark,
             quotas=record.quotas,
+            epilogue=Epilogue(),
         )
 
     async def settle(
@@ -209,7 +219,10 @@ class Transcript:
         failed: bool = False,
         began: float | None = None,
     ) -> None:
-        """One commit: the outcome and its effects. It `began` then, by the loop's clock."""
+        """One commit: the outcome, its effects, and what guards have left of the syscall.
+
+        It `began` then, by the loop's clock.
+        """
         outcome = Settle(
             key=origin.key,
             kind=origin.kind,
@@ -220,7 +233,18 @@ class Transcript:
         )
         if self._live.followed_until > self._service.bus.time():
             writes = (*writes, Announce())
-        await self._commit(outcome, *writes, lazy=origin.kind in REPEATABLE)
+        left = () if self._live.sealed else origin.left()  # sealed, no outcome is committed
+        try:
+            await self._commit(outcome, *left, *writes, lazy=origin.kind in REPEATABLE)
+        except StorageRefused:
+            if origin.epilogue is not None:
+                origin.epilogue.put_back(left)
+            raise
+
+    async def _commit_apart(self, writes: tuple[Write, ...]) -> None:
+        """What guards have left of a syscall that was cut; it has no outcome to go with."""
+        with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(KernelError):
+            await self._service.commit(self._live.record, *writes, lazy=True)
 
     def _took(self, origin: Origin, began: float) -> float:
         """For how long; of a wait with a time of its own also while it was out of memory."""
@@ -240,7 +264,8 @@ class Transcript:
         recovery: Recovery | None = None,
     ) -> Any:
         """Answer from the log, or do the work and commit how it came out."""
-        place, entry, bus = branch.get(), None, self._service.bus
+        place, bus = branch.get(), self._service.bus
+        origin: Origin | None = None
         began = bus.time()
         key = self._take(place, kind)
         self._live.open += 1
@@ -267,7 +292,7 @@ class Transcript:
                 raise Suspended from error
             if isinstance(error, Fenced | StorageUnavailable):
                 raise self._cut_off(error) from error
-            if entry is None:
+            if origin is not None:
                 told = without_secrets(error)
                 effects = failed(told)
                 await self.settle(origin, freeze(told), *effects, failed=True, began=began)
@@ -284,6 +309,8 @@ class Transcript:
             self._live.rest()
             if self._live.taking:  # committed with its letter, or free for others again
                 self._live.taking.pop(key, None)
+            if origin is not None and (left := origin.left()):
+                await self._commit_apart(left)
 
     async def _resumed(self, origin: Origin, work: Work, recovery: Recovery | None) -> Outcome:
         """Do what the log does not know, or not how it came out."""

@@ -223,10 +223,11 @@ class Quotas(
         return reply
 
     async def _settle(self, passage: Passage) -> None:
-        """Lazily: the outcome's commit comes next, and is never written without this one."""
+        """In the outcome's commit; where none is to come, or may not, in one of its own."""
         spend = passage.settle(_day(int(self.bus.wall() // DAY_S)))
-        if spend is not None:
-            await self._commit(passage.origin, spend, lazy=True)
+        if spend is None or (passage.use.end != "cut" and passage.origin.leave(spend)):
+            return
+        await self._commit(passage.origin, spend, lazy=True)
 
     async def _commit(self, origin: Origin, *writes: Write, lazy: bool = False) -> None:
         pid = Pid(0) if origin.pid is None else origin.pid
