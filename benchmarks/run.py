@@ -29,6 +29,7 @@ BENCHES = (
     "request",
     "publish",
     "spares",
+    "guards",
     "turn",
     "sight",
     "quota",

@@ -110,9 +110,14 @@ class MemoryStorage:
 
     async def commit(self, commit: d.Commit) -> None:
         self._check_owner(commit)
-        self._check_keys(commit)
-        self._accounts.check(commit.writes)
-        process = self._processes.setdefault(commit.pid, _Process())
+        kinds = {write.__class__ for write in commit.writes}
+        if d.AddProcess in kinds:
+            self._check_keys(commit)
+        if d.Reserve in kinds:
+            self._accounts.check(commit.writes)
+        process = self._processes.get(commit.pid)
+        if process is None:
+            process = self._processes[commit.pid] = _Process()
         rung: set[d.Pid] = set()
         for write in commit.writes:
             called = _WRITERS[type(write)](self, commit.pid, process, write)

@@ -40,12 +40,9 @@ class Providers:
         buckets.account(account).hold(until, "its provider takes no more for now")
         self.believe(buckets, account, getattr(error, "allowances", ()), now)
 
-    def answered(
-        self, buckets: Buckets, account: str, told: tuple[Allowance, ...], now: float
-    ) -> None:
+    def answered(self, account: str) -> None:
         """A call has come back well."""
         self.refusals.pop(account, None)
-        self.believe(buckets, account, told, now)
 
     def believe(
         self, buckets: Buckets, account: str, told: tuple[Allowance, ...], now: float

@@ -11,7 +11,7 @@ from ...kernel.errors import KernelError, NotNow
 from ...kernel.events import ServiceSwapped
 from ...kernel.message import R, Request
 from ...kernel.service import Proceed, Service, handles, subscribes
-from ..llm.messages import Complete, Completed, Describe
+from ..llm.messages import Complete, Describe, LimitsTold
 from ..storage.messages import DrawRate
 from .bucket import Bucket, Shortage, give_back, take_one
 from .buckets import Buckets, Subject
@@ -65,7 +65,10 @@ class Limiter(Service, name="limiter"):
         if not take_one(buckets, self._time()):
             return await self._reserve(call, proceed, buckets)
         try:  # the most frequent case: nothing but a rate of calls, and it has one left
-            return await proceed(call)
+            reply = await proceed(call)
+            if self._providers.refusals:
+                self._providers.answered(await self._account(call.address))
+            return reply
         except KernelError as error:
             if isinstance(error, NotNow):
                 give_back(buckets, self._time())
@@ -83,6 +86,8 @@ class Limiter(Service, name="limiter"):
         spent, reply = CALL, None
         try:
             reply = await proceed(call)
+            if self._providers.refusals:
+                self._providers.answered(await self._account(call.address))
             return reply
         except NotNow:
             spent = NOTHING  # it never began
@@ -209,12 +214,12 @@ class Limiter(Service, name="limiter"):
             if addresses := bucket.leave(reserved, spent, now):
                 await self.publish(Refilled(bucket=bucket.name, addresses=addresses, places=1))
 
-    @subscribes(Completed)
-    async def on_completed(self, event: Completed) -> None:
-        """A model has answered, and perhaps said what its key has left."""
+    @subscribes(LimitsTold)
+    async def on_limits_told(self, event: LimitsTold) -> None:
+        """A model has answered, and said what its key has left."""
         if self._learn:
             account, now = await self._account(event.address), self._time()
-            self._providers.answered(self._buckets, account, event.allowances, now)
+            self._providers.believe(self._buckets, account, event.allowances, now)
 
     # For those who stand on no route
 

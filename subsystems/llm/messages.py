@@ -225,10 +225,7 @@ class Delta(Event, topic="llm.delta"):
 
 
 class Completed(Event, topic="llm.completed"):
-    """A model has answered `caller`. Times in seconds; `address` is the model's service name.
-
-    `allowances` is what the provider said about its limits with this reply or before it.
-    """
+    """A model has answered `caller`. Times in seconds; `address` is the model's service name."""
 
     call: str
     caller: str
@@ -238,7 +235,13 @@ class Completed(Event, topic="llm.completed"):
     finish: Finish
     seconds: float
     first_token_s: float | None
-    allowances: tuple[Allowance, ...] = ()
+
+
+class LimitsTold(Event, topic="llm.limits_told"):
+    """A provider has said, with this reply or before it, what is left of its limits."""
+
+    address: str
+    allowances: tuple[Allowance, ...]
 
 
 class CompletionFailed(Event, topic="llm.failed"):

@@ -12,6 +12,7 @@ from .messages import (
     Delta,
     DeltaKind,
     Describe,
+    LimitsTold,
     ModelCard,
     Usage,
 )
@@ -42,6 +43,8 @@ class Model(Service, name="llm", driver="llm"):
             raise
         if self.bus.hears(Completed):
             await self._tell(completion, stream)
+        if (told := self._driver.allowances()) and self.bus.hears(LimitsTold):
+            await self.publish(LimitsTold(address=self.address, allowances=told))
         return completion
 
     async def _tell(self, completion: Completion, stream: "_Stream") -> None:
@@ -55,7 +58,6 @@ class Model(Service, name="llm", driver="llm"):
                 finish=completion.finish,
                 seconds=self.bus.time() - stream.began,
                 first_token_s=stream.first_token_s,
-                allowances=self._driver.allowances(),
             )
         )
 

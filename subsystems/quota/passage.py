@@ -84,6 +84,8 @@ class Passage:
         )
 
     def _charges(self, amounts: Sequence[int]) -> tuple[Charge, ...]:
+        if not amounts:
+            return ()
         accounts = [need.limit.account for need in self.needs]
         return tuple(
             [

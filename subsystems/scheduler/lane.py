@@ -144,7 +144,8 @@ class Lane:
         """A slot is free again."""
         self.busy -= 1
         self._trials -= ticket.is_trial
-        self.give()
+        if self.queues or self.resting:
+            self.give()
 
     def give(self) -> None:
         """Give free slots to those whose turn it is, and set the timer for the rest."""

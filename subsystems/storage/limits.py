@@ -19,18 +19,19 @@ def check(commit: words.Commit, most_mib: int) -> None:
     """Raise StorageRefused for what no driver could keep, or not give back as it was."""
     size = 0
     for write in commit.writes:
-        names, bodies = _PARTS[type(write)](write)
+        kind = write.__class__
+        names, bodies = _PARTS[kind](write)
         for what, name in names:
             if name and not _plain(name):
                 raise words.StorageRefused(
                     f"process {commit.pid}: its {what} {name[:80]!r} holds NUL or half of a "
                     "surrogate pair, and a name cannot: leave that sign out"
                 )
-        size += sum(map(len, bodies))
-        if isinstance(write, words.AddProcess | words.SaveProcess):
-            _check_state(write.record)
-        if isinstance(write, words.PutRecord):
-            _check_record(write, bodies[0])
+        for body in bodies:
+            size += len(body)
+        judge = _JUDGES.get(kind)
+        if judge is not None:
+            judge(write, bodies)
     if size * 4 > most_mib * MIB:  # a character has at most four bytes
         _check_size(commit, most_mib)
 
@@ -46,8 +47,9 @@ def _check_size(commit: words.Commit, most_mib: int) -> None:
         )
 
 
-def _check_state(record: words.ProcessRecord) -> None:
+def _check_state(write: words.AddProcess | words.SaveProcess, bodies: tuple[str, ...]) -> None:
     """One that cannot be read could never be resumed."""
+    record = write.record
     try:
         from_json(record.state_json)
     except ValueError as error:
@@ -57,7 +59,7 @@ def _check_state(record: words.ProcessRecord) -> None:
         ) from None
 
 
-def _check_record(write: words.PutRecord, body: str) -> None:
+def _check_record(write: words.PutRecord, bodies: tuple[str, ...]) -> None:
     """A large one would be read again and again, and an index cannot hold a long key."""
     for what, name in (("collection", write.collection), ("key", write.key)):
         if not 0 < len(name) <= NAME:
@@ -69,13 +71,21 @@ def _check_record(write: words.PutRecord, body: str) -> None:
             f"the record {write.key!r} cannot last {write.lasts_s} seconds, only more than none "
             f"and at most {LONGEST_S:.0f}; without `lasts_s` it stays; nothing was written"
         )
-    size = len(body.encode("utf-8", "surrogatepass"))
+    size = len(bodies[0].encode("utf-8", "surrogatepass"))
     if size > RECORD_KIB * 1024:
         raise words.StorageRefused(
             f"the record {write.key!r} of {write.collection!r} has {size / 1024:.0f} KiB, and a "
             f"record has at most {RECORD_KIB}: divide it, or keep large data elsewhere and say "
             "where it is; nothing was written"
         )
+
+
+_JUDGES: dict[type, Callable[[Any, tuple[str, ...]], None]] = {
+    words.AddProcess: _check_state,
+    words.SaveProcess: _check_state,
+    words.PutRecord: _check_record,
+}
+"""What else is looked at."""
 
 
 def _plain(name: str) -> bool:

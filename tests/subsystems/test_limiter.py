@@ -23,7 +23,7 @@ from aoskernel.subsystems.limiter.messages import Dried, Dry, ReadLimits, TooLar
 from aoskernel.subsystems.limiter.pacer import Pacer
 from aoskernel.subsystems.limiter.service import Limiter
 from aoskernel.subsystems.llm.driver import ModelUnavailable, RateLimited
-from aoskernel.subsystems.llm.messages import Allowance, Completed, Usage
+from aoskernel.subsystems.llm.messages import Allowance, LimitsTold
 from aoskernel.subsystems.tools.messages import CallTool
 
 SHOP = {"shop.fetch": ["limiter"]}
@@ -333,29 +333,16 @@ def test_refusals_without_a_time_double_the_pause_until_one_goes_well() -> None:
     virtually(scenario)
 
 
-def completed(*allowances: Allowance) -> Completed:
-    return Completed(
-        call="1",
-        caller="app",
-        address="llm",
-        model="m",
-        usage=Usage(prompt=1, completion=1),
-        finish="stop",
-        seconds=1.0,
-        first_token_s=None,
-        allowances=allowances,
-    )
-
-
 def test_what_a_provider_s_headers_say_is_left_is_not_exceeded() -> None:
     async def scenario() -> None:
         async with Kernel(Metered("key"), Limiter(), routes=MODEL) as kernel:
             told = Allowance(what="requests", limit=60, remaining=2, reset_s=58)
-            await kernel.publish(completed(told))
+            await kernel.publish(LimitsTold(address="llm", allowances=(told,)))
             await anyio.wait_all_tasks_blocked()
             assert [await until(kernel) for _ in range(2)] == [None, None]
             assert await until(kernel) == pytest.approx(1.0, abs=0.2)
-            await kernel.publish(completed(told.model_copy(update={"remaining": 60})))
+            fresh = told.model_copy(update={"remaining": 60})
+            await kernel.publish(LimitsTold(address="llm", allowances=(fresh,)))
             await anyio.wait_all_tasks_blocked()
             assert await until(kernel) is None
 
@@ -376,7 +363,7 @@ def test_what_a_provider_s_headers_say_is_left_is_not_exceeded() -> None:
 def test_headers_that_make_no_sense_are_passed_over(garbage: Allowance) -> None:
     async def scenario() -> None:
         async with Kernel(Metered("key"), Limiter(), routes=MODEL) as kernel:
-            await kernel.publish(completed(garbage))
+            await kernel.publish(LimitsTold(address="llm", allowances=(garbage,)))
             await anyio.wait_all_tasks_blocked()
             assert await until(kernel) is None
 
@@ -387,7 +374,7 @@ def test_a_reset_in_a_year_is_believed_for_a_quarter_of_an_hour() -> None:
     async def scenario() -> None:
         async with Kernel(Metered("key"), Limiter(), routes=MODEL) as kernel:
             year = Allowance(what="requests", limit=10, remaining=0, reset_s=3e7)
-            await kernel.publish(completed(year))
+            await kernel.publish(LimitsTold(address="llm", allowances=(year,)))
             await anyio.wait_all_tasks_blocked()
             assert await until(kernel) == pytest.approx(90, abs=0.2)
 
