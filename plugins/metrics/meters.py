@@ -1,9 +1,10 @@
 """The instruments of one kernel, and which of them an event moves: a line each, in `EVENTS`."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from ...kernel import Event
 from ...kernel.call import here
@@ -22,6 +23,7 @@ from ...subsystems.processes.messages import (
 from ...subsystems.scheduler.messages import Decided
 from ...subsystems.storage.messages import Committed
 from ...subsystems.tools.messages import ToolCalled
+from .instruments import Counter, Histogram
 
 MOST = 200
 """Values of one label that are told apart. Programs, models and tools are few, unless a program
@@ -43,10 +45,14 @@ class Meters:
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, told: str, *labels: str) -> Counter:
-            return Counter(f"aosk_{name}", told, labels, registry=registry)
+            made = Counter(f"aosk_{name}", told, labels)
+            registry.register(made)
+            return made
 
         def seconds(name: str, told: str, *labels: str, of: tuple[float, ...]) -> Histogram:
-            return Histogram(f"aosk_{name}_seconds", told, labels, buckets=of, registry=registry)
+            made = Histogram(f"aosk_{name}_seconds", told, labels, of)
+            registry.register(made)
+            return made
 
         self.calls = counter("llm_calls", "Calls of models.", "address", "model", "outcome")
         self.call_s = seconds("llm_call", "How long calls took.", "address", of=SLOW)
@@ -69,11 +75,11 @@ class Meters:
         self.commit_s = seconds("storage_commit", "How long they took.", of=QUICK)
         self.services = counter("service_events", "What became of services.", "service", "event")
         self.guarded = counter("guard_events", "What guards have told.", "topic", "address")
-        self._seen: dict[str, set[str]] = {}
+        self._seen = defaultdict[str, set[str]](set)
 
     def name(self, label: str, value: str) -> str:
         """The value, or that it is one of too many."""
-        seen = self._seen.setdefault(label, set())
+        seen = self._seen[label]
         if value in seen:
             return value
         if len(seen) >= MOST:
@@ -85,41 +91,40 @@ class Meters:
         """Count tokens. `cached` and `cache_written` are part of the prompt's, and so on."""
         for kind in ("prompt", "completion", "cached", "cache_written", "reasoning"):
             if tokens := getattr(usage, kind):
-                self.tokens.labels(address, model, kind).inc(tokens)
+                self.tokens.add(address, model, kind, by=tokens)
 
 
 def _completed(meters: Meters, event: Completed) -> None:
     model = meters.name("model", event.model)
-    meters.calls.labels(event.address, model, event.finish).inc()
-    meters.call_s.labels(event.address).observe(event.seconds)
+    meters.calls.add(event.address, model, event.finish)
+    meters.call_s.add(event.seconds, event.address)
     if event.first_token_s is not None:
-        meters.first_token_s.labels(event.address).observe(event.first_token_s)
+        meters.first_token_s.add(event.first_token_s, event.address)
     meters.use(event.address, model, event.usage)
 
 
 def _failed(meters: Meters, event: CompletionFailed) -> None:
     model = meters.name("model", event.model)
-    meters.calls.labels(event.address, model, event.error).inc()
-    meters.call_s.labels(event.address).observe(event.seconds)
+    meters.calls.add(event.address, model, event.error)
+    meters.call_s.add(event.seconds, event.address)
     meters.use(event.address, model, event.usage)
 
 
 def _decided(meters: Meters, event: Decided) -> None:
     told = here()
     origin = told.origin if told is not None and isinstance(told.origin, Origin) else Origin()
-    waited = meters.waited_s.labels(event.address, origin.process_class)
-    waited.observe(event.chosen.waited_s)
+    meters.waited_s.add(event.chosen.waited_s, event.address, origin.process_class)
 
 
 def _tool(meters: Meters, event: ToolCalled) -> None:
     # A name that no toolset knows may be anything that a model made up.
     tool = "" if event.error == "UnknownTool" else meters.name("tool", event.name)
-    meters.tool_s.labels(tool, event.error or "done").observe(event.seconds)
+    meters.tool_s.add(event.seconds, tool, event.error or "done")
 
 
 def _syscall(meters: Meters, event: SyscallDone) -> None:
     outcome = "failed" if event.failed else "done"
-    meters.syscall_s.labels(_kind(event.kind), outcome).observe(event.seconds)
+    meters.syscall_s.add(event.seconds, _kind(event.kind), outcome)
 
 
 def _kind(kind: str) -> str:
@@ -128,33 +133,33 @@ def _kind(kind: str) -> str:
 
 
 def _spawned(meters: Meters, event: ProcessSpawned) -> None:
-    meters.spawned.labels(meters.name("program", event.program), event.process_class).inc()
+    meters.spawned.add(meters.name("program", event.program), event.process_class)
 
 
 def _ended(meters: Meters, event: ProcessExited) -> None:
-    meters.ended.labels(meters.name("program", event.program), event.state).inc()
+    meters.ended.add(meters.name("program", event.program), event.state)
 
 
 def _refused(meters: Meters, event: CallRefused) -> None:
-    meters.refused.labels(event.what.partition(":")[0], event.rule).inc()
+    meters.refused.add(event.what.partition(":")[0], event.rule)
 
 
 def _committed(meters: Meters, event: Committed) -> None:
-    meters.commits.labels("done").inc(len(event.seconds) - sum(event.failed.values()))
+    meters.commits.add("done", by=len(event.seconds) - sum(event.failed.values()))
     for error, number in event.failed.items():
-        meters.commits.labels(error).inc(number)
+        meters.commits.add(error, by=number)
     for seconds in event.seconds:
-        meters.commit_s.observe(seconds)
+        meters.commit_s.add(seconds)
 
 
 def _service(meters: Meters, event: Any) -> None:
-    meters.services.labels(event.service, event.topic.partition(".")[2]).inc()
+    meters.services.add(event.service, event.topic.partition(".")[2])
 
 
 def guarded(meters: Meters, event: Event) -> None:
     """What a guard told that has no line of its own."""
     address = meters.name("address", str(getattr(event, "address", "")))
-    meters.guarded.labels(event.topic, address).inc()
+    meters.guarded.add(event.topic, address)
 
 
 EVENTS: dict[str, Callable[[Meters, Any], None]] = {
@@ -163,11 +168,11 @@ EVENTS: dict[str, Callable[[Meters, Any], None]] = {
     Decided.topic: _decided,
     ToolCalled.topic: _tool,
     SyscallDone.topic: _syscall,
-    SyscallRepeated.topic: lambda meters, event: meters.repeated.labels(_kind(event.kind)).inc(),
+    SyscallRepeated.topic: lambda meters, event: meters.repeated.add(_kind(event.kind)),
     ProcessSpawned.topic: _spawned,
     ProcessExited.topic: _ended,
-    ProcessParked.topic: lambda meters, event: meters.parked.inc(),
-    ProcessResumed.topic: lambda meters, event: meters.resumed.inc(),
+    ProcessParked.topic: lambda meters, event: meters.parked.add(),
+    ProcessResumed.topic: lambda meters, event: meters.resumed.add(),
     CallRefused.topic: _refused,
     Committed.topic: _committed,
     ServiceCrashed.topic: _service,

@@ -17,7 +17,7 @@ from ...subsystems.processes.messages import CountLive
 from ...subsystems.scheduler.messages import ReadLanes
 from .endpoint import Answer, Endpoint, is_here
 from .meters import EVENTS, GUARDS, Meters, guarded
-from .standing import Queue, Shown, Standing
+from .standing import Queue, Standing
 
 QUEUED = 8192
 """Events of one topic that may wait to be counted; what is dropped beyond that is counted too."""
@@ -84,4 +84,4 @@ class Metrics(Service, name="metrics", needs=[ReadLanes, CountLive], exclusive=T
             for queue in self.bus.subscriptions
         )
         encode, content_type = choose_encoder(accept)
-        return Answer(200, encode(Shown(self._meters.registry)), {"content-type": content_type})
+        return Answer(200, encode(self._meters.registry), {"content-type": content_type})

@@ -73,18 +73,6 @@ class Standing(Collector):
         yield from (depth, dropped, failed)
 
 
-class Shown(Collector):
-    """What is shown of a registry: not when each series began, which would double them."""
-
-    def __init__(self, registry: Collector) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric
-
-
 def merged(queues: Iterable[Queue]) -> Iterator[Queue]:
     """Of several subscribers with one name, their sum."""
     depth, dropped, failed = Counter[str](), Counter[str](), Counter[str]()

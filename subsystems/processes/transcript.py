@@ -329,9 +329,9 @@ class Transcript:
 
         async def watched(origin: Origin) -> Outcome:
             failure = None
-            await service.publish(
-                SyscallBegan(pid=self._live.record.pid, key=origin.key, kind=origin.kind)
-            )
+            if service.bus.hears(SyscallBegan):
+                pid = self._live.record.pid
+                await service.publish(SyscallBegan(pid=pid, key=origin.key, kind=origin.kind))
             began = service.bus.time()
             try:
                 return await work(origin)

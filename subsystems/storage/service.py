@@ -74,8 +74,9 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
             self._failed[type(error).__name__] += 1
             raise
         finally:
+            if not self._took:
+                self._committed.set()
             self._took.append(self.bus.time() - began)
-            self._committed.set()
 
     async def _tell_commits(self) -> None:
         """A busy kernel makes thousands in a second, and one event for each would cost too much."""
