@@ -242,14 +242,16 @@ class Bus:
 
     def hears(self, kind: type[Event]) -> bool:
         """Does anybody? Lets a busy publisher not make what nobody would take."""
-        return bool(self._match(kind))
+        return bool(self._hearers.get(kind) or self._match(kind))
 
     def _match(self, kind: type[Event]) -> tuple[Subscription, ...]:
         if self.stopped:
             raise KernelStopped
-        if kind not in self._hearers:
-            self._hearers[kind] = tuple(s for s in self.subscriptions if s.matches(kind.topic))
-        return self._hearers[kind]
+        hearers = self._hearers.get(kind)
+        if hearers is None:
+            hearers = tuple([s for s in self.subscriptions if s.matches(kind.topic)])
+            self._hearers[kind] = hearers
+        return hearers
 
     def subscribe(self, subscription: Subscription) -> None:
         if self.stopped:

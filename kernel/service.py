@@ -181,7 +181,9 @@ class Service:
 
     def publish(self, event: Event, /) -> Coroutine[Any, Any, None]:
         """Tell whoever subscribed; waits only for a full lossless queue."""
-        return self.bus.publish(event, sender=self.address)
+        if self._bus is None:
+            raise KernelStopped
+        return self._bus.publish(event, sender=self.address)
 
     def start_soon(self, work: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
         """Run `work` in the service's own task group; it ends with the service.

@@ -13,6 +13,7 @@ from ...kernel.secrets import redacted
 from ...subsystems.processes.messages import Origin
 from . import output
 
+_encoded = json.JSONEncoder(ensure_ascii=False, default=str).encode
 FOR_MACHINES = ("trace", "span", "origin")
 """What people are not told of a fact; it says whose it is anyway."""
 
@@ -48,7 +49,7 @@ class Json(logging.Formatter):
             **_place(),
             **self._said(record),
         }
-        return redacted(json.dumps(line, ensure_ascii=False, default=str))
+        return redacted(_encoded(line))
 
     def _said(self, record: logging.LogRecord) -> Mapping[str, Any]:
         if isinstance(record.msg, Line):

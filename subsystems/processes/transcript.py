@@ -325,14 +325,14 @@ class Transcript:
 
     def _watched(self, work: Work) -> Work:
         """The same work, with somebody listening."""
-        service = self._service
+        service, bus = self._service, self._service.bus
 
         async def watched(origin: Origin) -> Outcome:
             failure = None
-            if service.bus.hears(SyscallBegan):
+            if bus.hears(SyscallBegan):
                 pid = self._live.record.pid
                 await service.publish(SyscallBegan(pid=pid, key=origin.key, kind=origin.kind))
-            began = service.bus.time()
+            began = bus.time()
             try:
                 return await work(origin)
             except Exception as error:
@@ -340,7 +340,7 @@ class Transcript:
                 raise
             finally:
                 if not self._live.sealed:  # else it goes on in the process's next stay
-                    await self._tell(origin, failure, service.bus.time() - began)
+                    await self._tell(origin, failure, bus.time() - began)
 
         return watched
 
