@@ -52,7 +52,8 @@ class Written:
         told = (r.key, r.program, r.version, r.name, r.role, json.dumps(r.tags), r.parent)
         quotas = f"{{{','.join(map(str, r.quotas))}}}"
         rest = (r.process_class, r.priority, r.tenant, self._body(r.state_json), r.bound, quotas)
-        self._row("born", self.commit.pid, r.pid, *told, *rest)
+        bounds = json.dumps(r.bounds) if r.bounds else "[]"
+        self._row("born", self.commit.pid, r.pid, *told, *rest, bounds)
         self.bears.add(r.pid)
 
     def _save(self, write: d.SaveProcess) -> None:
@@ -69,7 +70,7 @@ class Written:
         self.leaves = r.state != "running"
 
     def _intend(self, write: d.Intend) -> None:
-        said = (write.kind, bytes.fromhex(write.fingerprint), write.effect, write.note)
+        said = (write.kind, bytes.fromhex(write.fingerprint), write.effect, write.note, write.rule)
         self._row("intents", self.commit.pid, *place(write.key), *said, *self._numbered())
 
     def _annotate(self, write: d.Annotate) -> None:

@@ -114,12 +114,13 @@ def record(row: Any) -> d.ProcessRecord:
         clock=row["clock"],
         bare=row["bare"],
         quotas=tuple(row["quotas"]),
+        bounds=tuple(row["bounds"]),
     )
 
 
 def _entry(row: Any) -> d.Entry:
     step, path, kind, mark, effect, attempts, settled, failed, body, epoch, note, *times = row
-    began_at, took_s = times
+    began_at, took_s, rule = times
     return d.Entry(
         key=f"{step}:{path}",
         kind=kind,
@@ -133,6 +134,7 @@ def _entry(row: Any) -> d.Entry:
         note=note,
         began_at=began_at,
         took_s=took_s,
+        rule=rule,
     )
 
 

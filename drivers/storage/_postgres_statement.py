@@ -20,7 +20,7 @@ TABLES = {
     "born": (
         "by bigint, pid bigint, key text, program text, version text, name text, role text, "
         "tags text, parent bigint, class text, priority integer, tenant text, state_json bytea, "
-        "bound boolean, quotas text, seq bigint"  # the last of its commit
+        "bound boolean, quotas text, bounds text, seq bigint"  # the last of its commit
     ),
     "saved": (
         "by bigint, pid bigint, state text, step integer, state_json bytea, result bytea, "
@@ -30,7 +30,7 @@ TABLES = {
     "offered": "by bigint, pid bigint",
     "intents": (
         "pid bigint, step integer, path text, kind text, fingerprint bytea, effect text, "
-        "note text, epoch bigint, seq bigint"
+        "note text, rule text, epoch bigint, seq bigint"
     ),
     "notes": "pid bigint, step integer, path text, note text",
     "entries": (

@@ -21,8 +21,8 @@ from ._memories import Memories
 from ._rates import Rates
 from ._records import Records
 
-_Row = tuple[str, str, Any, int, bool, bool, str, int, str, float | None, float | None]
-"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body, epoch, note, times."""
+_Row = tuple[str, str, Any, int, bool, bool, str, int, str, float | None, float | None, str]
+"""Of the log: kind, fingerprint, effect, attempts, settled, failed, body, epoch, note, times, rule."""
 _FIELDS = tuple(field.name for field in fields(d.ProcessRecord))
 _OFTEN = _FIELDS.index("bound")  # the fields from there on are the same in most processes
 _HEAD, _REST = attrgetter(*_FIELDS[:_OFTEN]), attrgetter(*_FIELDS[_OFTEN:])
@@ -30,7 +30,7 @@ _SHARED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 _STATE, _WAITS_FOR = _FIELDS.index("state"), _FIELDS.index("waits_for") - _OFTEN
 _PROGRAM = slice(_FIELDS.index("program"), _FIELDS.index("program") + 2)  # and its version
 _PARENT = _FIELDS.index("parent")
-_NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "", None, None)
+_NO_INTENT: _Row = ("", "", "none", 0, False, False, "", 0, "", None, None, "")
 
 
 @dataclass(slots=True)
@@ -217,20 +217,21 @@ class MemoryStorage:
         attempts = log[write.key][3] if write.key in log else 0
         log[write.key] = (
             write.kind, write.fingerprint, write.effect, attempts + 1, False, False, "",
-            process.epoch, write.note, time.time(), None,
+            process.epoch, write.note, time.time(), None, write.rule,
         )  # fmt: skip
 
     def _annotate(self, pid: d.Pid, process: _Process, write: d.Annotate) -> None:
         if process.log is not None and write.key in process.log:
-            *head, _, began_at, took_s = process.log[write.key]
-            process.log[write.key] = cast(_Row, (*head, write.note, began_at, took_s))
+            *head, _, began_at, took_s, rule = process.log[write.key]
+            process.log[write.key] = cast(_Row, (*head, write.note, began_at, took_s, rule))
 
     def _settle(self, pid: d.Pid, process: _Process, write: d.Settle) -> None:
         log = process.log = process.log if process.log is not None else {}
-        _, _, effect, attempts, _, _, _, epoch, note, began_at, _ = log.get(write.key, _NO_INTENT)
+        begun = log.get(write.key, _NO_INTENT)
+        _, _, effect, attempts, _, _, _, epoch, note, began_at, _, rule = begun
         log[write.key] = (
             write.kind, write.fingerprint, effect, attempts, True, write.failed, write.body,
-            epoch, note, began_at, write.took_s,
+            epoch, note, began_at, write.took_s, rule,
         )  # fmt: skip
 
     def _add_page(self, pid: d.Pid, process: _Process, write: d.AddPage) -> None:
@@ -419,7 +420,8 @@ def _pid(scope: str) -> d.Pid:
 def _row(record: d.ProcessRecord) -> tuple[Any, ...]:
     """The fields, of which the last is what most processes share."""
     rest = _REST(record)
-    if not (record.waits_for or record.wake_at is not None or record.clock or record.quotas):
+    has_bounds = record.quotas or record.bounds
+    if not (record.waits_for or record.wake_at is not None or record.clock or has_bounds):
         rest = _SHARED.setdefault(rest, rest)
     return (*_HEAD(record), rest)
 
@@ -429,7 +431,7 @@ def _record(row: tuple[Any, ...]) -> d.ProcessRecord:
 
 
 def _entry(key: str, row: _Row) -> d.Entry:
-    kind, mark, effect, attempts, settled, failed, body, epoch, note, began_at, took_s = row
+    kind, mark, effect, attempts, settled, failed, body, epoch, note, began_at, took_s, rule = row
     return d.Entry(
         key=key,
         kind=kind,
@@ -443,6 +445,7 @@ def _entry(key: str, row: _Row) -> d.Entry:
         note=note,
         began_at=began_at,
         took_s=took_s,
+        rule=rule,
     )
 
 

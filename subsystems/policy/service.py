@@ -1,84 +1,254 @@
-"""Policy: what may be called at all. What no rule allows is refused."""
+"""Policy: what may be called, what a human is asked about, and what is refused."""
 
-import functools
-import glob
 import json
-from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, Self
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from anyio import to_thread
 
 from ...kernel.call import Call
 from ...kernel.errors import Refused
-from ...kernel.message import TOPIC, R
-from ...kernel.service import Proceed, Service
-from ..tools.messages import CallTool
-from .messages import CallRefused
+from ...kernel.message import Effect, Event, R, Request
+from ...kernel.service import Proceed, Service, handles, subscribes
+from ..processes.messages import Origin, intended
+from ..storage.messages import Commit, DropRecord, FindRecords, ReadRecord
+from ..tools.messages import CallTool, FindTools, Tool, ToolsChanged, UnknownTool, resources
+from .clause import Case, Clause
+from .granting import approval, grants, mark, proposed
+from .judge import Judge, Layer, strictest
+from .messages import (
+    GRANTS,
+    CallAllowed,
+    CallAsked,
+    CallRefused,
+    Decide,
+    Decision,
+    Grant,
+    JsonObject,
+    Line,
+    ListGrants,
+    ListRules,
+    Mode,
+    NoSuchGrant,
+    RevokeGrant,
+    Verdict,
+)
+from .places import Places
+from .rules import CALL, Rule, Written, rules
 
 REMEMBERED = 4096
-"""How many decisions are kept; tool names may come from a model, so they must be bounded."""
+"""How many names of calls are kept; those of tools may come from a model."""
+ANYONE = Origin()
+Name = tuple[str, str, tuple[str, ...]]
+"""Of a call: its topic, its subject, and the bounds of whoever calls."""
 
 
-class Rule(NamedTuple):
-    """`topic:subject`. The subject is a pattern; of a tool it is the name, else the address."""
+class Course(NamedTuple):
+    """What is known of calls of one name: what decides, or the only decision there can be."""
 
-    topic: str
-    subject: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        topic, colon, subject = text.partition(":")
-        if not (colon and subject.strip() == subject != "" and TOPIC.fullmatch(topic)):
-            raise ValueError(
-                f"allow: {text!r} is no rule; write topic:subject, "
-                'for example "tools.call:read_file", "tools.call:*" or "llm.complete:llm.fast"'
-            )
-        return cls(topic, subject)
-
-    @classmethod
-    def exactly(cls, topic: str, subject: str) -> Self:
-        """The rule that allows this and nothing else, whatever signs stand in the subject."""
-        return cls(topic, glob.escape(subject))
-
-    def covers(self, topic: str, subject: str) -> bool:
-        return topic == self.topic and fnmatchcase(subject, self.subject)
-
-    def __str__(self) -> str:
-        return f"{self.topic}:{self.subject}"
+    constant: Decision | None
+    layers: tuple[Layer, ...]
+    tool: Tool | None
 
 
-class Policy(Service, name="policy", pinned=True):
-    """A guard that lets through what a rule allows, and nothing else.
+class Policy(
+    Service, name="policy", needs=[FindTools, FindRecords, ReadRecord, Commit], pinned=True
+):
+    """A guard that lets through what a rule allows, asks a human where a rule says so.
 
-    [services.policy]
-    allow = ["llm.complete:*", "tools.call:read_file"]
+        [services.policy]
+        mode = "standard"
+        allow = ["llm.complete:*", "tools.call:read_*", "tools.call:git command=status*"]
+        ask   = [{ call = "tools.call:fetch_url", hosts = "*.example.org" }]
+        deny  = [{ call = "tools.call:*", below = "~/.ssh" }]
+
+    A rule that denies goes before one that asks, and that before one that allows; what none is
+    about is for the `mode`, and refused without one. Relative paths in rules begin in
+    `workspace`. Who is asked has `ask_within_s` seconds; then the call is refused.
     """
 
-    def __init__(self, allow: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        allow: tuple[Written, ...] = (),
+        ask: tuple[Written, ...] = (),
+        deny: tuple[Written, ...] = (),
+        mode: Mode | None = None,
+        workspace: str = ".",
+        ask_within_s: float = 86400.0,
+    ) -> None:
         """Raises ValueError for a rule that cannot be read."""
-        self._rules = tuple(Rule.parse(text) for text in allow)
-        self._allows = functools.lru_cache(REMEMBERED)(self._decide)
+        self._rules: dict[Verdict, Sequence[Rule]] = {
+            "deny": rules("deny", deny),
+            "ask": rules("ask", ask),
+            "allow": rules("allow", allow),
+        }
+        if ask_within_s <= 0:
+            raise ValueError(f"ask_within_s must be more than 0, it is {ask_within_s:g}")
+        self._mode, self._within_s = mode, ask_within_s
+        self._workspace = os.path.abspath(os.path.expanduser(workspace))
+        self._known: dict[Name, Course] = {}
+
+    async def start(self) -> None:
+        self._judge = Judge(self.address, self._rules, self._mode)
+
+    @subscribes(ToolsChanged)
+    async def on_tools_changed(self, event: ToolsChanged) -> None:
+        self._known.clear()
+
+    @subscribes("service.*")
+    async def on_service(self, event: Event) -> None:
+        """A toolset may have come, gone or been replaced."""
+        self._known.clear()
+
+    # Calls
 
     async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
-        topic, subject = call.message.topic, _subject(call)
-        if not self._allows(topic, subject):
-            raise await self._refused(call, topic, subject)
+        message = call.message
+        origin = call.origin if isinstance(call.origin, Origin) else ANYONE
+        subject = message.name if isinstance(message, CallTool) else call.address
+        name = (message.topic, subject, origin.bounds)
+        course = self._known.get(name) or await self._learn(name, message.effect)
+        decision = course.constant or await self._decide(course, _arguments(message))
+        if decision.verdict != "allow":
+            decision = await self._approved(call, origin, subject, course, decision)
+        if self.bus.hears(CallAllowed):
+            await self.publish(CallAllowed(**_told(call, subject, decision.rule)))
+        if isinstance(message, CallTool) and intended(call) is not None:
+            call.origin = origin._replace(rule=decision.rule)
         return await proceed(call)
 
-    def _decide(self, topic: str, subject: str) -> bool:
-        return any(rule.covers(topic, subject) for rule in self._rules)
+    async def _learn(self, name: Name, effect: Effect) -> Course:
+        """What decides calls of this name, kept until a tool changes."""
+        topic, subject, bounds = name
+        layers = self._judge.layers(bounds, topic, subject)
+        tool = None
+        if topic == CALL and any(_asks_tool(one) for layer in layers for one in layer.clauses):
+            tool = await self._tool(subject)
+        effect = effect if tool is None else tool.effect
+        layers = tuple(layer.with_effect(effect) for layer in layers)
+        each = [layer.constant for layer in layers]
+        known = [decision for decision in each if decision is not None]
+        constant = strictest(known) if len(known) == len(layers) else None
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        course = self._known[name] = Course(constant, layers, tool)
+        return course
 
-    async def _refused(self, call: Call[Any], topic: str, subject: str) -> Refused:
-        """Tell it, and give the error that says how to allow it."""
-        who = call.sender if call.origin is None else str(call.origin)
-        decided = f"{self.address}.allow"
-        await self.publish(CallRefused(who=who, what=f"{topic}:{subject}", rule=decided))
-        return Refused(
-            f"no rule allows {topic} of {subject!r}; to allow it, add "
-            f"{json.dumps(str(Rule.exactly(topic, subject)))} to allow in "
-            f"[services.{self.address}]",
-            rule=decided,
+    async def _tool(self, name: str) -> Tool | None:
+        try:
+            (tool,) = await self.request(FindTools(names=(name,)))
+        except UnknownTool:
+            return None
+        return tool
+
+    async def _decide(self, course: Course, arguments: JsonObject) -> Decision:
+        """Where paths must be followed, in a thread: a network's disk may not answer."""
+        touched = () if course.tool is None else resources(course.tool, arguments)
+        case = (arguments, touched, Places(self._workspace))
+        needs_disk = any(one.rule.places for layer in course.layers for one in layer.clauses)
+        if needs_disk and any(one.kind == "path" for one in touched):
+            return await to_thread.run_sync(_decided, course.layers, case)
+        return _decided(course.layers, case)
+
+    async def _approved(
+        self, call: Call[Any], origin: Origin, subject: str, course: Course, decision: Decision
+    ) -> Decision:
+        """What a human allows of what is to be asked. Raises Refused."""
+        topic, arguments = call.message.topic, _arguments(call.message)
+        told = _told(call, subject, decision.rule)
+        if decision.verdict == "deny":
+            await self.publish(CallRefused(**told))
+            raise self._refused(topic, subject, decision)
+        asked = mark(topic, subject, arguments)
+        if asked in origin.approved:
+            return Decision(verdict="allow", rule=f"approved: {decision.rule}")
+        granted = await self._granted(origin.tenant, topic, subject, course, arguments)
+        if granted is not None:
+            return Decision(verdict="allow", rule=f"always allowed ({granted.number})")
+        await self.publish(CallAsked(**told))
+        rule = proposed(topic, subject, course.tool, arguments)
+        raise approval(
+            Decision(verdict="ask", rule=decision.rule),
+            call=f"{topic}:{subject}",
+            arguments=arguments,
+            asked=asked,
+            within_s=self._within_s,
+            grant=Grant(number=0, rule=rule, tenant=origin.tenant),
         )
 
+    def _refused(self, topic: str, subject: str, decision: Decision) -> Refused:
+        """The error, which says how to allow it where no rule forbids it."""
+        if decision.rule == f"{self.address}.allow":
+            rule = json.dumps(str(Rule.exactly(topic, subject)))
+            return Refused(
+                f"no rule allows {topic} of {subject!r}; to allow it, add {rule} to allow in "
+                f"[services.{self.address}]",
+                rule=decision.rule,
+            )
+        return Refused(f"{topic} of {subject!r} is refused by {decision.rule}", rule=decision.rule)
 
-def _subject(call: Call[Any]) -> str:
-    message = call.message
-    return message.name if isinstance(message, CallTool) else call.address
+    # What was always allowed
+
+    async def _granted(
+        self, tenant: str, topic: str, subject: str, course: Course, arguments: JsonObject
+    ) -> Grant | None:
+        """Read each time: whoever is asked otherwise waits longer, and what is revoked is so at once."""
+        touched = () if course.tool is None else resources(course.tool, arguments)
+        case = (arguments, touched, Places(self._workspace))
+        for grant in await grants(self):
+            clause = Clause.of("allow", "always", grant.rule)
+            if grant.tenant == tenant and clause.concerns(topic, subject) and clause.fits(case):
+                return grant
+        return None
+
+    @handles(ListGrants)
+    async def list_grants(self, request: ListGrants) -> tuple[Grant, ...]:
+        return tuple(sorted(await grants(self), key=lambda grant: grant.number))
+
+    @handles(RevokeGrant)
+    async def revoke(self, request: RevokeGrant) -> None:
+        key = str(request.number)
+        if await self.request(ReadRecord(collection=GRANTS, key=key)) is None:
+            raise NoSuchGrant(
+                f"nothing was always allowed under number {key}; `aosk policy` lists what was"
+            )
+        await self.request(Commit(writes=(DropRecord(collection=GRANTS, key=key),)))
+
+    # Looking
+
+    @handles(ListRules)
+    async def list_rules(self, request: ListRules) -> tuple[Line, ...]:
+        return self._judge.lines()
+
+    @handles(Decide)
+    async def decide(self, request: Decide) -> Decision:
+        """Of a tool, or of what has the effect of a model's call."""
+        topic, _, subject = request.call.partition(":")
+        course = await self._learn((topic, subject, request.bounds), "once")
+        decision = course.constant or await self._decide(course, request.arguments)
+        if decision.verdict != "ask":
+            return decision
+        whose, arguments = request.tenant, request.arguments
+        granted = await self._granted(whose, topic, subject, course, arguments)
+        if granted is None:
+            return decision
+        return Decision(verdict="allow", rule=f"always allowed ({granted.number})")
+
+
+def _decided(layers: tuple[Layer, ...], case: Case) -> Decision:
+    return strictest(layer.decide(case) for layer in layers)
+
+
+def _asks_tool(clause: Clause) -> bool:
+    return bool(clause.rule.effect or clause.rule.touches)
+
+
+def _arguments(message: Request[Any]) -> JsonObject:
+    return message.arguments if isinstance(message, CallTool) else {}
+
+
+def _told(call: Call[Any], subject: str, rule: str) -> dict[str, str]:
+    """Who, what and why, as events have it."""
+    who = call.sender if call.origin is None else str(call.origin)
+    return {"who": who, "what": f"{call.message.topic}:{subject}", "rule": rule}

@@ -28,7 +28,11 @@ class Journal(Service, name="journal", needs=[Commit], pinned=True):
         effect = intended(call)
         if effect is not None:
             intent = Intend(
-                key=origin.key, kind=origin.kind, fingerprint=origin.fingerprint, effect=effect
+                key=origin.key,
+                kind=origin.kind,
+                fingerprint=origin.fingerprint,
+                effect=effect,
+                rule=origin.rule,
             )
             writes = (intent, *origin.take())
             await self.request(Commit(pid=origin.pid, epoch=origin.epoch, writes=writes))

@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 from ...kernel.call import Call
 from ...kernel.errors import KernelError
 from ...kernel.message import Effect, Event, Request, Value
+from ..policy.messages import Bounds
 from ..quota.messages import Quota
 from ..storage.messages import Key, Pid, ProcessClass, ProcessRecord, Question, State, Write
 from ..tools.messages import CallTool
@@ -45,8 +46,10 @@ class Origin(NamedTuple):
     `process_class`, `priority` (0 first) and `tenant` are set at spawn; the scheduler, the
     policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
     often it was begun there in earlier lives. `quotas` are those of its ancestors, and itself,
-    that were born with one. `carries` is what guards give along to be committed with the intent
-    of this call, `epilogue` what they leave to be committed with the syscall's outcome.
+    that were born with one, `bounds` what it may do, see Bounds. `carries` is what guards give
+    along to be committed with the intent of this call, `epilogue` what they leave to be
+    committed with the syscall's outcome. `rule` is that by which the call is made, and
+    `approved` are marks of calls that a human has approved, see NeedsApproval.
     """
 
     pid: Pid | None = None
@@ -62,6 +65,9 @@ class Origin(NamedTuple):
     quotas: tuple[Pid, ...] = ()
     carries: list[Write] | None = None
     epilogue: Epilogue | None = None
+    bounds: tuple[str, ...] = ()
+    rule: str = ""
+    approved: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "app" if self.pid is None else f"{self.program}[{self.pid}]"
@@ -182,7 +188,8 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     With a `key` this is idempotent: it gives the process that was once spawned under it,
     running, parked or ended. `program` is the definition itself; on a wire it is its name.
     A `bound` child is sent TERM when its parent ends; others go on without it. What its `quota`
-    lets it use, it and its descendants use of its parent's.
+    lets it use, it and its descendants use of its parent's. It and they may do what its `bounds`
+    leave of what its parent may.
     """
 
     program: Any
@@ -197,6 +204,7 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     parent: Pid | None = None
     bound: bool = False
     quota: Quota | None = None
+    bounds: Bounds | None = None
 
 
 class Resume(Request[ProcessStatus], topic="process.resume", effect="idempotent"):

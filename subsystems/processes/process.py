@@ -13,6 +13,7 @@ from ...kernel.secrets import keep
 from ..llm.messages import Complete, Completion, Sampling, ToolCall, ToolSpec
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
+from ..policy.messages import Mode, Written
 from ..quota.messages import OverBudget, Quota
 from ..storage.messages import (
     AddMemory,
@@ -35,9 +36,10 @@ from ..tools.messages import (
     ToolError,
 )
 from . import flow, waits
+from .approval import within_policy
 from .budget import within_quota
 from .conflicts import Order
-from .doubt import Recovery, Testimony, lost
+from .doubt import Recovery, Testimony, Work, lost
 from .messages import Kill, Origin, Signal
 from .results import Questions, result_page
 from .transcript import Outcome, Transcript
@@ -159,7 +161,7 @@ class Process:
             pages = (*new, Page(role="assistant", entry=origin.key))
             return completion, tuple(AddPage(page=page) for page in pages)
 
-        bounded = within_quota(self._service, self._live, work)
+        bounded = self._bounded(work)
         completion: Completion = await self._said.syscall("think", said, bounded, Completion)
         if schema is None:
             return completion
@@ -239,8 +241,13 @@ class Process:
             return (AddPage(page=page),)
 
         kind, recovery = f"call:{name}", Recovery(ask, told)
-        bounded = within_quota(self._service, self._live, work)
+        bounded = self._bounded(work)
         return await self._said.syscall(kind, given, bounded, failed=tell, recovery=recovery)
+
+    def _bounded(self, work: Work) -> Work:
+        """The same work, which waits for a human where the policy or a quota says so."""
+        approved = within_policy(self._service, self._live, work)
+        return within_quota(self._service, self._live, approved)
 
     async def attempt(self, tool: ToolCall, /) -> JsonValue:
         """Run a tool the model asked for; a failure or a refusal is text for it to read."""
@@ -303,11 +310,14 @@ class Process:
         priority: int | None = None,
         bound: bool = False,
         quota: Quota | None = None,
+        mode: Mode | None = None,
+        capabilities: Sequence[Written] | None = None,
     ) -> "ProcessRef[T]":
         """Start a child, of this process's class, priority and tenant unless said otherwise.
 
         It goes on when this process ends, unless it is `bound`: then it is sent TERM. What its
-        `quota` lends it, it uses of this process's.
+        `quota` lends it, it uses of this process's. A `mode` and `capabilities` leave it less
+        than this process may do, never more.
 
         Awaiting the child is a syscall: `await self.wait(child)` or `await child`.
         """
@@ -325,6 +335,8 @@ class Process:
             parent=self.pid,
             bound=bound,
             quota=quota,
+            mode=mode,
+            capabilities=capabilities,
         )
 
         async def work(origin: Origin) -> Outcome:

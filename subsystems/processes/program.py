@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from ...kernel.message import R, Request
 from ...kernel.secrets import Sensitive, is_sensitive
 from ..llm.messages import Delta
+from ..policy.messages import Bounds, Mode, Written
 from ..quota.messages import Quota
 from ..storage.messages import Pid, ProcessClass, ProcessRecord
 from .messages import Inspect, Kill, OpenStream, ProcessFailed, ProcessStatus, Send, Signal, Wait
@@ -286,6 +287,8 @@ def spawn_request(
     parent: Pid | None = None,
     bound: bool = False,
     quota: Quota | None = None,
+    mode: Mode | None = None,
+    capabilities: Sequence[Written] | None = None,
 ) -> SpawnProcess:
     state = what if isinstance(what, Program) else what.state
     return SpawnProcess(
@@ -301,6 +304,7 @@ def spawn_request(
         parent=parent,
         bound=bound,
         quota=quota,
+        bounds=Bounds.of(mode, capabilities),
     )
 
 
@@ -317,6 +321,8 @@ async def spawn(
     priority: int = 50,
     tenant: str = "default",
     quota: Quota | None = None,
+    mode: Mode | None = None,
+    capabilities: Sequence[Written] | None = None,
 ) -> ProcessRef[T]:
     """Start a process. With a `key` it is started once: again gives the same process.
 
@@ -324,7 +330,10 @@ async def spawn(
         print(await agent)
 
     Class (interactive before normal before batch), then priority (0 first) decide who is
-    served first; tenant is who pays. The `quota` is for it and all its descendants.
+    served first; tenant is who pays. The `quota` is for it and all its descendants, as are the
+    `mode` of the policy ("read_only", "standard", "trusted"; the configured one if None) and the
+    `capabilities`, rules as the policy's `allow` has them: what none of them allows is refused.
+    Raises ValueError for what is no mode or no rule.
     """
     record = await kernel.request(
         spawn_request(
@@ -337,6 +346,8 @@ async def spawn(
             priority=priority,
             tenant=tenant,
             quota=quota,
+            mode=mode,
+            capabilities=capabilities,
         )
     )
     return ProcessRef(kernel, record.pid, what.definition.result)

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections import Counter
 from contextvars import Context
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import anyio
 
@@ -13,6 +13,7 @@ from ...kernel.service import Service, handles, subscribes
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
+from ..policy.messages import Bounds
 from ..quota.messages import Quota, of_process
 from ..storage.messages import (
     ENDED,
@@ -201,7 +202,8 @@ class Processes(
             known = await self.request(ReadProcess(key=request.key))
             if known is not None:
                 return known, ()
-        pid = await self.request(NewPid())
+        pid, inherited = await self.request(NewPid()), await self._inherited(request)
+        bounds = request.bounds
         record = ProcessRecord(
             pid=pid,
             program=definition.name,
@@ -216,20 +218,20 @@ class Processes(
             process_class=request.process_class,
             priority=request.priority,
             tenant=request.tenant,
-            quotas=await self._quotas(request, pid),
+            quotas=inherited.quotas if request.quota is None else (*inherited.quotas, pid),
+            bounds=inherited.bounds if bounds is None else (*inherited.bounds, bounds.written()),
         )
         self._newborn.add(pid)
         quota, now = request.quota or _NONE, self.bus.wall()
         return record, (AddProcess(record=record), *quota.accounts(of_process(pid), now))
 
-    async def _quotas(self, request: Spawn, pid: Pid) -> tuple[Pid, ...]:
-        """The processes by whose quotas it is bound."""
-        inherited: tuple[Pid, ...] = ()
-        if request.parent is not None:
-            live = self.live.get(request.parent)
-            parent = live.record if live is not None else await self.read(request.parent)
-            inherited = parent.quotas
-        return inherited if request.quota is None else (*inherited, pid)
+    async def _inherited(self, request: Spawn) -> "Inherited":
+        """What binds it already. A first bound of its own comes within those of the configuration."""
+        if request.parent is None:
+            return Inherited((), ())
+        live = self.live.get(request.parent)
+        parent = live.record if live is not None else await self.read(request.parent)
+        return Inherited(parent.quotas, parent.bounds or _configured(request.bounds))
 
     def register(self, definition: Definition[Any]) -> Definition[Any]:
         known = self.programs.setdefault((definition.name, definition.version), definition)
@@ -473,6 +475,18 @@ class Processes(
 
 
 _NONE = Quota()
+
+
+class Inherited(NamedTuple):
+    """What binds a process because it binds its parent."""
+
+    quotas: tuple[Pid, ...]
+    bounds: tuple[str, ...]
+
+
+def _configured(bounds: Bounds | None) -> tuple[str, ...]:
+    """What binds a parent without bounds: what a child is given stays within that."""
+    return () if bounds is None else (Bounds().written(),)
 
 
 class _Free:

@@ -209,6 +209,7 @@ class Transcript:
             fingerprint=mark,
             quotas=record.quotas,
             epilogue=Epilogue(),
+            bounds=record.bounds,
         )
 
     async def settle(

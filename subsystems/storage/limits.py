@@ -112,7 +112,8 @@ def _newborn(record: words.ProcessRecord) -> Parts:
         (what, getattr(record, what))
         for what in ("key", "name", "role", "tenant", "program", "version")
     ]
-    return [*named, *(("tag", tag) for tag in record.tags)], (record.state_json,)
+    bounds = (("bound", bound) for bound in record.bounds)
+    return [*named, *(("tag", tag) for tag in record.tags), *bounds], (record.state_json,)
 
 
 def _memory(memory: words.Memory) -> Parts:
@@ -137,7 +138,7 @@ def _json(what: str, body: Any) -> tuple[str, ...]:
 _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.AddProcess: lambda write: _newborn(write.record),
     words.SaveProcess: lambda write: _record(write.record),
-    words.Intend: lambda write: ((("syscall", write.kind),), ()),
+    words.Intend: lambda write: ((("syscall", write.kind), ("rule", write.rule)), ()),
     words.Annotate: lambda write: ((), (write.note,)),
     words.Settle: lambda write: ((("syscall", write.kind),), (write.body,)),
     words.AddPage: lambda write: ((("tool call", write.page.tool_call_id),), (write.page.text,)),

@@ -71,7 +71,8 @@ class ProcessRecord:
     work, and goes on as soon as somebody takes it. `clock` is the last time it was woken at.
 
     Of a `bare` one, which has ended, retention has left nothing but this record.
-    `quotas` are those of its ancestors, and itself, that were born with a quota.
+    `quotas` are those of its ancestors, and itself, that were born with a quota; `bounds` what
+    the policy is to hold it to, the outermost first, in the policy's own words.
     """
 
     pid: Pid
@@ -100,6 +101,7 @@ class ProcessRecord:
     clock: float = 0.0
     bare: bool = False
     quotas: tuple[Pid, ...] = ()
+    bounds: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,8 +110,8 @@ class Entry:
 
     `body` is JSON text; `failed` says it is an error's. `attempts` counts its intents, the last
     of which was of `epoch`; `note` is what that one said, or what a human has said of it since.
-    That one `began_at`, in seconds since 1970; only what has intents has that. `took_s` is for how
-    long the program waited for the outcome, in the life that it came in.
+    That one `began_at`, in seconds since 1970; only what has intents has that. `rule` is what let
+    it be made, where a policy has said so. `took_s` is for how long the program waited for the outcome, in the life that it came in.
     """
 
     key: Key
@@ -124,6 +126,7 @@ class Entry:
     note: str = ""
     began_at: float | None = None
     took_s: float | None = None
+    rule: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -333,7 +336,8 @@ class SaveProcess:
 class Intend:
     """Before a syscall that reaches outside or takes long: it is about to begin (again).
 
-    `note` is what it begins with and must find again, e.g. when a sleep is to end.
+    `note` is what it begins with and must find again, e.g. when a sleep is to end; `rule` is what
+    lets it be made.
     """
 
     write: Literal["intent"] = "intent"
@@ -342,6 +346,7 @@ class Intend:
     fingerprint: str
     effect: Effect
     note: str = ""
+    rule: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,13 +8,15 @@ import anyio
 import pytest
 
 from aoskernel import ConfigError, Kernel, Request, Service, handles
+from aoskernel.drivers.storage.memory import MemoryStorage
 from aoskernel.drivers.tools.python import PythonTools
 from aoskernel.kernel import Refused
 from aoskernel.kernel.config import build
 from aoskernel.subsystems.policy.messages import CallRefused
 from aoskernel.subsystems.policy.service import Policy
+from aoskernel.subsystems.storage.service import Storage
 from aoskernel.subsystems.tools.messages import CallTool, UnknownTool
-from aoskernel.subsystems.tools.service import Toolset
+from aoskernel.subsystems.tools.service import Toolbox, Toolset
 
 
 class Ring(Request[str], topic="bell.ring", addressed=True):
@@ -34,6 +36,11 @@ class Visitor(Service, name="visitor", needs=[Ring]):
         return await self.request(Ring(), to="bell.front", origin=7)
 
 
+def beside() -> tuple[Service, ...]:
+    """What a policy asks for tools, and for what was always allowed."""
+    return Toolbox(), Storage(MemoryStorage())
+
+
 def kernel_with(*allow: str, ran: list[str] | None = None) -> Kernel:
     ran = [] if ran is None else ran
 
@@ -49,6 +56,7 @@ def kernel_with(*allow: str, ran: list[str] | None = None) -> Kernel:
         Bell().named("bell.front"),
         Bell().named("bell.back"),
         Visitor(),
+        *beside(),
         Policy(allow=allow),
         routes={"tools.call": ["policy"], "bell.ring": ["policy"]},
     )
@@ -143,7 +151,14 @@ async def test_a_refusal_tells_who_what_and_by_which_rule() -> None:
     policy, bell = Policy(), Bell().named("bell.front")
 
     async with (
-        Kernel(visitor, policy, bell, routes={"bell.ring": ["policy"]}) as kernel,
+        Kernel(
+            visitor,
+            policy,
+            bell,
+            Toolset(PythonTools()),
+            *beside(),
+            routes={"bell.ring": ["policy"]},
+        ) as kernel,
         kernel.listen("policy.*") as events,
     ):
         with pytest.raises(Refused):
@@ -168,7 +183,9 @@ async def test_a_call_without_an_origin_is_told_by_its_sender() -> None:
 async def test_a_policy_of_another_name_says_where_its_own_rules_are() -> None:
     routes = {"bell.ring": ["policy.night"]}
 
-    async with Kernel(Bell(), Policy().named("policy.night"), routes=routes) as kernel:
+    async with Kernel(
+        Bell(), Toolset(PythonTools()), *beside(), Policy().named("policy.night"), routes=routes
+    ) as kernel:
         with pytest.raises(Refused, match=r"\[services\.policy\.night\]") as caught:
             await kernel.request(Ring())
 
@@ -206,7 +223,7 @@ async def test_a_policy_that_is_taken_off_a_route_is_missed_in_the_log(
 ) -> None:
     routes = {"bell.ring": {"guards": ["policy"], "off": ["policy"]}}
 
-    async with Kernel(Bell(), Policy(), routes=routes) as kernel:
+    async with Kernel(Bell(), Toolset(PythonTools()), *beside(), Policy(), routes=routes) as kernel:
         assert await kernel.request(Ring()) == "bell"
 
     assert "route.unguarded" in caplog.text

@@ -39,12 +39,13 @@ fenced as (
 added_process as (  -- :born
     insert into process (
         pid, namespace, key, program, version, name, role, tags, parent, class, priority,
-        tenant, state, step, state_json, bound, quotas
+        tenant, state, step, state_json, bound, quotas, bounds
     )
     select
         pid, :namespace, key, program, version, name, role,
         array(select jsonb_array_elements_text(tags::jsonb)), parent, class, priority, tenant,
-        'running', 0, state_json, bound, quotas::bigint[]
+        'running', 0, state_json, bound, quotas::bigint[],
+        array(select jsonb_array_elements_text(bounds::jsonb))
     from newborn
     where by <> pid or pid in (select pid from born)
 ),
@@ -60,12 +61,13 @@ saved_process as (
     where process.pid = s.pid and s.by in (select pid from fenced)
 ),
 intended as (
-    insert into intent (pid, step, path, kind, fingerprint, effect, note, attempts, epoch, seq)
-    select pid, step, path, kind, fingerprint, effect, note, 1, epoch, seq
+    insert into intent (pid, step, path, kind, fingerprint, effect, note, rule, attempts, epoch, seq)
+    select pid, step, path, kind, fingerprint, effect, note, rule, 1, epoch, seq
     from :intents
     join fenced using (pid)
     on conflict (pid, step, path) do update
-    set attempts = intent.attempts + 1, at = now(), epoch = excluded.epoch, note = excluded.note
+    set attempts = intent.attempts + 1, at = now(), epoch = excluded.epoch, note = excluded.note,
+        rule = excluded.rule
 ),
 annotated as (
     update intent

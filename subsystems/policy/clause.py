@@ -1,0 +1,100 @@
+"""A rule ready to be compared with calls, together with what it says of them."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import Any
+
+from ...kernel.message import Effect
+from ..tools.messages import Resource
+from .messages import JsonObject, Verdict
+from .places import Places, host_of
+from .rules import Rule
+
+Case = tuple[JsonObject, tuple[Resource, ...], Places]
+"""Of one call: its arguments, what it touches, and where paths lead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A rule that allows must be about all that a call touches; any other, about some of it."""
+
+    verdict: Verdict
+    name: str
+    rule: Rule
+    _subject: Any
+    _where: tuple[tuple[str, tuple[Any, ...]], ...]
+
+    @classmethod
+    def of(cls, verdict: Verdict, where: str, rule: Rule) -> "Clause":
+        """`where` it is written, e.g. "policy.deny"."""
+        patterns = (
+            (argument, tuple(re.compile(translate(one)).match for one in several))
+            for argument, several in rule.where.items()
+        )
+        subject = re.compile(translate(rule.subject)).match
+        return cls(verdict, f"{where} {rule}", rule, subject, tuple(patterns))
+
+    def concerns(self, topic: str, subject: str) -> bool:
+        """May it be about calls of this name?"""
+        return topic == self.rule.topic and self._subject(subject) is not None
+
+    def applies(self, effect: Effect) -> bool:
+        return not self.rule.effect or effect in self.rule.effect
+
+    @property
+    def is_static(self) -> bool:
+        """The call's name and its effect say all."""
+        return not (self._where or self.rule.touches)
+
+    def fits(self, case: Case) -> bool:
+        arguments, resources, places = case
+        for argument, patterns in self._where:
+            texts = _texts(arguments.get(argument))
+            if not self._some_or_all(any(fit(text) for fit in patterns) for text in texts):
+                return False
+        if not self.rule.touches:
+            return True
+        return self._some_or_all(self._covers(one, places) for one in resources)
+
+    def _some_or_all(self, fit: Iterable[bool]) -> bool:
+        if self.verdict != "allow":
+            return any(fit)
+        found = tuple(fit)
+        return bool(found) and all(found)
+
+    def _covers(self, resource: Resource, places: Places) -> bool:
+        rule = self.rule
+        if rule.access and resource.access not in rule.access:
+            return False
+        if not (rule.places or rule.asks_hosts):
+            return True
+        if resource.kind == "path" and rule.places:
+            return self._is_there(resource.name, places)
+        return resource.kind == "url" and rule.asks_hosts and self._is_asked(resource.name)
+
+    def _is_there(self, path: str, places: Places) -> bool:
+        """Of a path that nobody can follow, a rule that allows is not, and any other is."""
+        rule = self.rule
+        below = places.is_below(path, rule.below) if rule.below else True
+        inside = places.is_below(path, rule.outside) if rule.outside else False
+        if below is None or inside is None:
+            return self.verdict != "allow"
+        return below and not inside
+
+    def _is_asked(self, url: str) -> bool:
+        host = host_of(url)
+        if host is None:
+            return self.verdict != "allow"
+        named = not self.rule.hosts or any(host.fits(pattern) for pattern in self.rule.hosts)
+        return named and (host.is_private or not self.rule.private)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """What an argument's patterns are compared with: each of a list, JSON of what is no text."""
+    if value is None:
+        return ()
+    values = value if isinstance(value, list) else [value]
+    return tuple([one if isinstance(one, str) else json.dumps(one) for one in values])

@@ -1,0 +1,90 @@
+"""What a human is shown of a call that needs approval, and what "always" allows from then on."""
+
+import glob
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_json
+
+from ..storage.messages import FindRecords
+from ..tools.messages import Tool, resources
+from .messages import ALWAYS, APPROVE, DENY, GRANTS, Decision, Grant, JsonObject, NeedsApproval
+from .places import host_of
+from .rules import Rule
+
+if TYPE_CHECKING:
+    from .service import Policy
+
+SHOWN = 2000
+"""Characters of an argument that a human is shown."""
+
+
+def mark(topic: str, subject: str, arguments: JsonObject) -> str:
+    """Stands for exactly this call."""
+    return hashlib.blake2b(to_json([topic, subject, arguments]), digest_size=8).hexdigest()
+
+
+async def grants(policy: "Policy") -> list[Grant]:
+    """All there are, of all tenants."""
+    found: list[Grant] = []
+    after, query = "", FindRecords(collection=GRANTS)
+    while True:
+        records = await policy.request(query.model_copy(update={"after": after}))
+        found += [Grant.model_validate(record.body) for record in records]
+        if len(records) < query.limit:
+            return found
+        after = records[-1].key
+
+
+def proposed(topic: str, subject: str, tool: Tool | None, arguments: JsonObject) -> Rule:
+    """The rule of "always": the same tool on the same paths and hosts; whatever else it is given.
+
+    A tool that declares nothing of what it touches is meant as a whole.
+    """
+    rule = Rule.exactly(topic, subject)
+    if tool is None:
+        return rule
+    where: dict[str, tuple[str, ...]] = {}
+    hosts: list[str] = []
+    for touch in tool.touches:
+        alone = tool.model_copy(update={"touches": (touch.model_copy(update={"below": ""}),)})
+        names = [one.name for one in resources(alone, arguments)]
+        asked = [host_of(name) for name in names] if touch.kind == "url" else []
+        if asked and all(host is not None for host in asked):
+            hosts += [f"{host.name}:{host.port}" for host in asked if host is not None]
+        elif touch.argument in arguments:
+            where[touch.argument] = tuple(glob.escape(name) for name in names)
+    return rule.model_copy(update={"where": where, "hosts": tuple(dict.fromkeys(hosts))})
+
+
+def approval(
+    decision: Decision,
+    *,
+    call: str,
+    arguments: JsonObject,
+    asked: str,
+    within_s: float,
+    grant: Grant,
+) -> NeedsApproval:
+    """The error that says what has to be approved."""
+    told = [f"{call} is to be called; approve it?"]
+    told += [f"  {name}: {_shown(value)}" for name, value in arguments.items()]
+    told += [
+        f"asked because of {decision.rule}",
+    ]
+    always = f"from now on, for tenant {grant.tenant}, {grant.rule}"
+    told.append(f"{APPROVE}: this once; {DENY}: not at all; {ALWAYS}: {always}")
+    return NeedsApproval(
+        call,
+        rule=decision.rule,
+        mark=asked,
+        text="\n".join(told),
+        within_s=within_s,
+        grant=grant.model_dump(mode="json", exclude={"number"}),
+    )
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
