@@ -13,6 +13,7 @@ ANY = f"{CALL}:*"
 MODELS = Rule(call="llm.complete:*")
 READS = Rule(call=ANY, effect=("none",))
 OUTSIDE = Rule(call=ANY, outside=(".",))
+PRIVATE = Rule(call=ANY, private=True)
 NETWORK = Rule(call=ANY, hosts=("*",))
 
 
@@ -34,11 +35,11 @@ PRESETS: Mapping[Mode, Preset] = {
             Rule(call=ANY, access=("write", "delete")),
             Rule(call=ANY, effect=("idempotent", "once")),
         ),
-        ask=(OUTSIDE, NETWORK),
+        ask=(OUTSIDE, PRIVATE, NETWORK),
         allow=(MODELS, READS),
     ),
     "standard": Preset(
-        ask=(Rule(call=ANY, access=("delete",)), OUTSIDE, NETWORK),
+        ask=(Rule(call=ANY, access=("delete",)), OUTSIDE, PRIVATE, NETWORK),
         allow=(MODELS, READS, Rule(call=ANY, access=("read", "write"), below=(".",))),
         otherwise="ask",
     ),
