@@ -109,20 +109,22 @@ async def at_hand(config: Config) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Kernel]:
-    """A kernel of storage and the process table, which has no programs here.
+async def opened(config: Config, *more: Service) -> AsyncIterator[Kernel]:
+    """A kernel of storage and the process table, which has no programs here, and what is given.
 
     So it never claims anything. Raises Stop where the schema is not this version's.
     """
     tables = config.services
     around = [build(name, tables[name]) for name in (STORAGE, "asks") if name in tables]
     processes = build("processes", {**tables.get("processes", {}), "programs": []})
+    around += [processes, *more]
     here = {handled.message for service in around for handled in service.__handled__}
+    needs = frozenset[type[Request[Any]]]().union(*(service.needs for service in around))
     async with looking(config) as look:
         survey = await look()
         if survey.missing or survey.fault:
             raise Stop(survey.fault or behind(survey), ExitCode.CONFIG, SchemaMismatch.__name__)
-        services = (*around, processes, Absent(processes.needs - here))
+        services = (*around, Absent(needs - here))
         async with Kernel(*services, config=config.kernel) as kernel:
             yield kernel
 

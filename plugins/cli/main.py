@@ -10,10 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ...subsystems.policy.messages import Mode
 from . import output
 from .database_doors import database_commands
 from .exits import EPILOG, ExitCode, Stop, as_stop
 from .options import ConfigFile, Debug, Json, JsonLines
+from .policy_doors import policy_commands
 from .process_doors import process_commands
 from .spending_doors import quota_commands, spending_commands
 
@@ -35,6 +37,7 @@ app.add_typer(database_commands, name="db")
 app.add_typer(process_commands)
 app.add_typer(spending_commands)
 app.add_typer(quota_commands, name="quota")
+app.add_typer(policy_commands, name="policy")
 
 
 @app.command()
@@ -65,6 +68,10 @@ def run(
             help="A configured address, a .gguf file, a known name or a vendor's model.",
         ),
     ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option("--mode", help="What it may do; as configured if omitted."),
+    ] = None,
     config: ConfigFile = None,
     json: JsonLines = False,
     debug: Debug = False,
@@ -77,7 +84,7 @@ def run(
     """
     from . import session
 
-    session.run(session.Order(task, tuple(file or ()), model, config), as_json=json)
+    session.run(session.Order(task, tuple(file or ()), model, config, mode), as_json=json)
 
 
 @model_commands.command("list")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NamedTuple
 
 from ...kernel.config import Config
@@ -28,7 +29,11 @@ def asks(config_file: Path | None, *, as_json: bool) -> None:
         output.document({"ok": True, **told})
         return
     if questions:
-        output.table(("number", "pid", "question", "choices", "until"), map(_row, questions))
+        short = [question for question in questions if "\n" not in question.text]
+        if short:
+            output.table(("number", "pid", "question", "choices", "until"), map(_row, short))
+        for question in (one for one in questions if one not in short):
+            print(_block(question))
         print("\naosk answer NUMBER TEXT")
     if questions and doubts:
         print()
@@ -59,6 +64,12 @@ def _row(question: Question) -> tuple[str, ...]:
     until = "" if question.deadline is None else clock(question.deadline)
     choices = ", ".join(question.choices)
     return str(question.number), str(question.pid), question.text, choices, until
+
+
+def _block(question: Question) -> str:
+    """One of several lines, such as what a call that needs approval would do."""
+    until = "" if question.deadline is None else f", until {clock(question.deadline)}"
+    return f"\n{question.number}, of process {question.pid}{until}:\n{indent(question.text, '  ')}"
 
 
 def _cells(call: DoubtfulCall) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import anyio
 from ...kernel import Kernel
 from ...kernel.config import Config
 from ...subsystems.llm.messages import Describe, ModelCard
+from ...subsystems.policy.messages import Mode
 from ...subsystems.processes.assistant import assistant
 from ...subsystems.processes.messages import ProcessFailed
 from ...subsystems.processes.program import ProcessRef, spawn
@@ -30,6 +32,7 @@ class Order(NamedTuple):
     files: tuple[str, ...]
     model: str | None
     config: Path | None
+    mode: Mode | None = None
 
 
 def run(order: Order, *, as_json: bool) -> None:
@@ -95,12 +98,12 @@ class _Session:
 
     async def _spawn(self, kernel: Kernel) -> ProcessRef[str]:
         order = self._order
+        begin = partial(spawn, kernel, process_class="interactive", mode=order.mode)
         if not order.files:
-            return await spawn(kernel, assistant(task=order.task), process_class="interactive")
+            return await begin(assistant(task=order.task))
         root = choice.workspace(self._config)
         files = tuple(relpath(file, root) for file in order.files)
-        program = read_and_think(task=order.task, files=files)
-        return await spawn(kernel, program, process_class="interactive")
+        return await begin(read_and_think(task=order.task, files=files))
 
     def _explained(self, failed: ProcessFailed) -> Stop:
         """What can be done about it from the command line."""

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ...kernel import Event
 from ...subsystems.llm.messages import Delta
-from ...subsystems.processes.messages import ProcessExited, SyscallBegan
+from ...subsystems.processes.messages import Asked, ProcessExited, SyscallBegan
 from ...subsystems.scheduler.messages import Waiting
 from . import output
 from .progress import Progress
@@ -86,6 +86,8 @@ class Lines(Streamed):
         return nullcontext()
 
     def heard(self, event: Event, progress: Progress) -> None:
+        if isinstance(event, Asked):
+            output.tell(question(event))
         if isinstance(event, SyscallBegan | Waiting | ProcessExited):
             output.tell(str(progress))
 
@@ -111,6 +113,8 @@ class Moving(Streamed):
 
     def heard(self, event: Event, progress: Progress) -> None:
         self._progress = progress
+        if isinstance(event, Asked):
+            self._console.print(Text(question(event)))
 
     def said(self, delta: Delta) -> None:
         if self._streams:
@@ -123,6 +127,13 @@ class Moving(Streamed):
         text = Text("" if self._streams else self._text)
         lines = text.wrap(self._console, self._console.width)
         return Group(*lines[-room:], Text(str(self._progress), style="dim", no_wrap=True))
+
+
+def question(asked: Asked) -> str:
+    """What a human is asked, and how to answer from elsewhere."""
+    put = asked.question
+    choices = "|".join(put.choices) or "TEXT"
+    return f"{put.text}\nAnswer from another terminal: aosk answer {put.number} {choices}"
 
 
 def view(*, as_json: bool) -> View:

@@ -112,12 +112,13 @@ class Judge:
             yield Clause.of("allow", f"{mode}.allow", rule)
 
     def lines(self) -> tuple[Line, ...]:
-        """All rules in their order, each with what makes it useless."""
+        """All rules in their order, each configured one with what makes it useless."""
         layer = self._configured(self._mode)
         lines: list[Line] = []
         before: list[Clause] = []
         for clause in layer.clauses:
-            over = next((one for one in before if _swallows(one, clause)), None)
+            ours = before if clause.name.startswith(f"{self._address}.") else ()
+            over = next((one for one in ours if _swallows(one, clause)), None)
             warning = "" if over is None else _useless(over, clause)
             lines.append(Line(verdict=clause.verdict, rule=clause.name, warning=warning))
             before.append(clause)

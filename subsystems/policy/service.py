@@ -88,17 +88,22 @@ class Policy(
         self._mode, self._within_s = mode, ask_within_s
         self._workspace = os.path.abspath(os.path.expanduser(workspace))
         self._known: dict[Name, Course] = {}
+        self._changes = 0
 
     async def start(self) -> None:
         self._judge = Judge(self.address, self._rules, self._mode)
 
     @subscribes(ToolsChanged)
     async def on_tools_changed(self, event: ToolsChanged) -> None:
-        self._known.clear()
+        self._forget()
 
     @subscribes("service.*")
     async def on_service(self, event: Event) -> None:
         """A toolset may have come, gone or been replaced."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._changes += 1
         self._known.clear()
 
     # Calls
@@ -120,7 +125,7 @@ class Policy(
 
     async def _learn(self, name: Name, effect: Effect) -> Course:
         """What decides calls of this name, kept until a tool changes."""
-        topic, subject, bounds = name
+        (topic, subject, bounds), changes = name, self._changes
         layers = self._judge.layers(bounds, topic, subject)
         tool = None
         if topic == CALL and any(_asks_tool(one) for layer in layers for one in layer.clauses):
@@ -130,9 +135,11 @@ class Policy(
         each = [layer.constant for layer in layers]
         known = [decision for decision in each if decision is not None]
         constant = strictest(known) if len(known) == len(layers) else None
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        course = self._known[name] = Course(constant, layers, tool)
+        course = Course(constant, layers, tool)
+        if changes == self._changes:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[name] = course
         return course
 
     async def _tool(self, name: str) -> Tool | None:

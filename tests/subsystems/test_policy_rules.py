@@ -77,7 +77,7 @@ def verdict(by: Judge, of: Tool, **arguments: Any) -> str:
     ],
 )
 def test_a_rule_that_says_nothing_sensible_says_what_to_write(rule: Written, told: str) -> None:
-    with pytest.raises(ValueError, match="^deny: ") as caught:
+    with pytest.raises(ValueError, match=r"^deny: ") as caught:
         rules("deny", ["tools.call:*", rule])
     assert told in str(caught.value)
 
@@ -219,8 +219,15 @@ SAYS = {
     None: {},
     "read_only": {"read": "allow", "fetch": "ask", "read outside": "ask", "fetch private": "ask"},
     "standard": {
-        **{"read": "allow", "write": "allow", "delete": "ask", "move": "ask", "fetch": "ask"},
-        **{"shell": "ask", "read outside": "ask", "write outside": "ask", "fetch private": "ask"},
+        "read": "allow",
+        "write": "allow",
+        "delete": "ask",
+        "move": "ask",
+        "fetch": "ask",
+        "shell": "ask",
+        "read outside": "ask",
+        "write outside": "ask",
+        "fetch private": "ask",
     },
     "trusted": dict.fromkeys(
         (

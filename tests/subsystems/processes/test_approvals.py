@@ -1,7 +1,6 @@
 """Calls that a human must approve: asked once, found again after a crash, explained by one rule."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -38,14 +37,18 @@ from aoskernel.subsystems.processes.messages import Answer, ListQuestions
 from aoskernel.subsystems.storage.messages import Question
 from aoskernel.subsystems.tools.messages import CallTool
 
+DELETES = "standard.ask tools.call:* (access delete)"
+FROM_NOW_ON = "from now on, for tenant default, tools.call:remove path=/work/a"
 KNOWS = {"programs": [__name__], "park_after_s": 0.01}
 
 
 class World:
     """Files that are only names, and what was done to them."""
 
-    def __init__(self, root: Path | str = "/work") -> None:
-        self.root, self.done = str(root), list[str]()
+    def __init__(self) -> None:
+        self.root, self.done = "/work", list[str]()
+        self.shut = anyio.Event()
+        self.shut.set()
 
         @tool(effect="none")
         async def look(path: Annotated[str, Touches("path", "read")]) -> str:
@@ -55,6 +58,7 @@ class World:
         @tool(effect="idempotent")
         async def put(path: Annotated[str, Touches("path", "write")], text: str = "") -> str:
             self.done.append(f"put {path}")
+            await self.shut.wait()
             return "written"
 
         @tool
@@ -119,8 +123,7 @@ async def answer(kernel: Kernel, text: str) -> Question:
         ("always", "gone", ["remove /work/a"]),
         (
             "deny",
-            "refused: tools.call:remove is not done: a human has refused it "
-            "(standard.ask tools.call:* (access delete))",
+            f"refused: tools.call:remove is not done: a human has refused it ({DELETES})",
             [],
         ),
     ],
@@ -141,9 +144,8 @@ async def test_a_call_that_a_rule_asks_about_waits_for_a_human(
     assert question.text.splitlines() == [
         "tools.call:remove is to be called; approve it?",
         '  path: "/work/a"',
-        "asked because of standard.ask tools.call:* (access delete)",
-        "approve: this once; deny: not at all; always: from now on, for tenant default, "
-        "tools.call:remove path=/work/a",
+        f"asked because of {DELETES}",
+        f"approve: this once; deny: not at all; always: {FROM_NOW_ON}",
     ]
 
 
@@ -160,6 +162,26 @@ async def test_an_answer_from_while_no_kernel_ran_is_found(one: OneStorage, said
             result = await (await attach(kernel, agent.pid))
     assert (result == "gone") is (said == "always")
     assert len(world.done) == (said == "always")
+
+
+async def test_an_approved_call_that_is_cut_is_made_again_without_asking(one: OneStorage) -> None:
+    world = World()
+    world.shut = anyio.Event()
+    async with one.kernel(**{**world.tables(), "processes": {**KNOWS, "drain_s": 0.01}}) as kernel:
+        agent = await spawn(kernel, writer())
+        await answer(kernel, "approve")
+        await until(lambda: world.done)
+    world.shut.set()
+    async with one.kernel(**world.tables()) as kernel:
+        with anyio.fail_after(10):
+            assert await (await attach(kernel, agent.pid)) == "written"
+        assert (await log_of(kernel, agent.pid))["0:0"].attempts == 2
+    assert world.done == ["put /etc/a", "put /etc/a"]
+
+
+@program
+async def writer(self: Process) -> str:
+    return str(await self.call("put", path="/etc/a"))
 
 
 async def test_an_approval_is_of_one_call_and_the_next_asks_again() -> None:
@@ -312,20 +334,19 @@ async def test_each_decision_is_told_with_its_rule_and_kept_in_the_log() -> None
                 told.append(event)
 
     rules = {entry.kind + key: entry.rule for key, entry in log.items()}
-    asking = "standard.ask tools.call:* (access delete)"
     assert rules["call:put0:0"] == "standard.allow tools.call:* (access read or write; below .)"
-    assert rules["call:remove0:2"] == f"approved: {asking}"
+    assert rules["call:remove0:2"] == f"approved: {DELETES}"
     refused = json.loads(log["0:1"].body)
     assert refused["has"]["rule"] == "policy.deny tools.call:put text=no"
-    assert json.loads(log["0:3"].body)["has"]["rule"] == f"a human has refused it: {asking}"
+    assert json.loads(log["0:3"].body)["has"]["rule"] == f"a human has refused it: {DELETES}"
     kinds = [(type(e), e.rule) for e in told if isinstance(e, CallRefused | CallAllowed)]
     assert kinds == [
         (CallAllowed, rules["call:put0:0"]),
         (CallRefused, "policy.deny tools.call:put text=no"),
-        (CallAllowed, f"approved: {asking}"),
-        (CallRefused, f"a human has refused it: {asking}"),
+        (CallAllowed, f"approved: {DELETES}"),
+        (CallRefused, f"a human has refused it: {DELETES}"),
     ]
-    assert {e.rule for e in told if isinstance(e, CallAsked)} == {asking}
+    assert {e.rule for e in told if isinstance(e, CallAsked)} == {DELETES}
 
 
 @program
