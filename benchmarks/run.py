@@ -39,6 +39,7 @@ BENCHES = (
     "anthropic_wire",
     "breaker",
     "limiter",
+    "policy",
     "admitted",
     "estimator",
     "durable_step",

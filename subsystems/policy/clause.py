@@ -9,7 +9,7 @@ from typing import Any
 
 from ...kernel.message import Effect
 from ..tools.messages import Resource
-from .messages import JsonObject, Verdict
+from .messages import Decision, JsonObject, Verdict
 from .places import Places, host_of
 from .rules import Rule
 
@@ -21,21 +21,21 @@ Case = tuple[JsonObject, tuple[Resource, ...], Places]
 class Clause:
     """A rule that allows must be about all that a call touches; any other, about some of it."""
 
-    verdict: Verdict
-    name: str
+    decision: Decision
     rule: Rule
     _subject: Any
-    _where: tuple[tuple[str, tuple[Any, ...]], ...]
+    _where: tuple[tuple[str, Any], ...]
 
     @classmethod
     def of(cls, verdict: Verdict, where: str, rule: Rule) -> "Clause":
         """`where` it is written, e.g. "policy.deny"."""
-        patterns = (
-            (argument, tuple(re.compile(translate(one)).match for one in several))
-            for argument, several in rule.where.items()
-        )
-        subject = re.compile(translate(rule.subject)).match
-        return cls(verdict, f"{where} {rule}", rule, subject, tuple(patterns))
+        patterns = tuple((name, _matching(*several)) for name, several in rule.where.items())
+        decision = Decision(verdict=verdict, rule=f"{where} {rule}")
+        return cls(decision, rule, _matching(rule.subject), patterns)
+
+    @property
+    def name(self) -> str:
+        return self.decision.rule
 
     def concerns(self, topic: str, subject: str) -> bool:
         """May it be about calls of this name?"""
@@ -51,16 +51,23 @@ class Clause:
 
     def fits(self, case: Case) -> bool:
         arguments, resources, places = case
-        for argument, patterns in self._where:
-            texts = _texts(arguments.get(argument))
-            if not self._some_or_all(any(fit(text) for fit in patterns) for text in texts):
+        for argument, fit in self._where:
+            value = arguments.get(argument)
+            if value.__class__ is str:
+                if fit(value) is None:
+                    return False
+            elif not self._some_or_all(fit(text) is not None for text in _texts(value)):
                 return False
         if not self.rule.touches:
             return True
         return self._some_or_all(self._covers(one, places) for one in resources)
 
+    @property
+    def _allows(self) -> bool:
+        return self.decision.verdict == "allow"
+
     def _some_or_all(self, fit: Iterable[bool]) -> bool:
-        if self.verdict != "allow":
+        if not self._allows:
             return any(fit)
         found = tuple(fit)
         return bool(found) and all(found)
@@ -81,15 +88,20 @@ class Clause:
         below = places.is_below(path, rule.below) if rule.below else True
         inside = places.is_below(path, rule.outside) if rule.outside else False
         if below is None or inside is None:
-            return self.verdict != "allow"
+            return not self._allows
         return below and not inside
 
     def _is_asked(self, url: str) -> bool:
         host = host_of(url)
         if host is None:
-            return self.verdict != "allow"
+            return not self._allows
         named = not self.rule.hosts or any(host.fits(pattern) for pattern in self.rule.hosts)
         return named and (host.is_private or not self.rule.private)
+
+
+def _matching(*patterns: str) -> Any:
+    """Gives a match where one of these fits the whole text, else None."""
+    return re.compile("|".join(map(translate, patterns))).match
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -45,12 +45,12 @@ class Layer(NamedTuple):
         if not self.clauses:
             return self.otherwise
         first = self.clauses[0]
-        return Decision(verdict=first.verdict, rule=first.name) if first.is_static else None
+        return first.decision if first.is_static else None
 
     def decide(self, case: Case) -> Decision:
         for clause in self.clauses:
             if clause.fits(case):
-                return Decision(verdict=clause.verdict, rule=clause.name)
+                return clause.decision
         return self.otherwise
 
 
@@ -120,7 +120,7 @@ class Judge:
             ours = before if clause.name.startswith(f"{self._address}.") else ()
             over = next((one for one in ours if _swallows(one, clause)), None)
             warning = "" if over is None else _useless(over, clause)
-            lines.append(Line(verdict=clause.verdict, rule=clause.name, warning=warning))
+            lines.append(Line(verdict=clause.decision.verdict, rule=clause.name, warning=warning))
             before.append(clause)
         last = layer.otherwise
         rule = last.rule if self._mode else f"{last.rule}: nothing else allows it"
@@ -145,6 +145,6 @@ def _swallows(one: Clause, other: Clause) -> bool:
 
 
 def _useless(one: Clause, other: Clause) -> str:
-    if one.verdict == other.verdict:
+    if one.decision.verdict == other.decision.verdict:
         return f"says nothing new: {one.name} is about all of its calls"
     return f"is never reached: {one.name} decides all of its calls"

@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -84,6 +85,7 @@ class Host(NamedTuple):
         return self.name.endswith(name[1:]) if name.startswith("*.") else self.name == name
 
 
+@lru_cache(1024)
 def host_of(url: str) -> Host | None:
     """None where it names nobody, or libraries would differ in whom."""
     if NO_URL.search(url):

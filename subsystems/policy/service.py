@@ -3,9 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from anyio import to_thread
+from typing import Any
 
 from ...kernel.call import Call
 from ...kernel.errors import Refused
@@ -13,10 +11,17 @@ from ...kernel.message import Effect, Event, R, Request
 from ...kernel.service import Proceed, Service, handles, subscribes
 from ..processes.messages import Origin, intended
 from ..storage.messages import Commit, DropRecord, FindRecords, ReadRecord
-from ..tools.messages import CallTool, FindTools, Tool, ToolsChanged, UnknownTool, resources
-from .clause import Case, Clause
+from ..tools.messages import (
+    CallTool,
+    FindTools,
+    Tool,
+    ToolsChanged,
+    UnknownTool,
+)
+from .clause import Clause
+from .course import Course, asks_tool
 from .granting import approval, grants, mark, proposed
-from .judge import Judge, Layer, strictest
+from .judge import Judge
 from .messages import (
     GRANTS,
     CallAllowed,
@@ -34,7 +39,6 @@ from .messages import (
     RevokeGrant,
     Verdict,
 )
-from .places import Places
 from .rules import CALL, Rule, Written, rules
 
 REMEMBERED = 4096
@@ -42,14 +46,6 @@ REMEMBERED = 4096
 ANYONE = Origin()
 Name = tuple[str, str, tuple[str, ...]]
 """Of a call: its topic, its subject, and the bounds of whoever calls."""
-
-
-class Course(NamedTuple):
-    """What is known of calls of one name: what decides, or the only decision there can be."""
-
-    constant: Decision | None
-    layers: tuple[Layer, ...]
-    tool: Tool | None
 
 
 class Policy(
@@ -114,7 +110,7 @@ class Policy(
         subject = message.name if isinstance(message, CallTool) else call.address
         name = (message.topic, subject, origin.bounds)
         course = self._known.get(name) or await self._learn(name, message.effect)
-        decision = course.constant or await self._decide(course, _arguments(message))
+        decision = course.constant or await course.decide(_arguments(message), self._workspace)
         if decision.verdict != "allow":
             decision = await self._approved(call, origin, subject, course, decision)
         if self.bus.hears(CallAllowed):
@@ -128,14 +124,11 @@ class Policy(
         (topic, subject, bounds), changes = name, self._changes
         layers = self._judge.layers(bounds, topic, subject)
         tool = None
-        if topic == CALL and any(_asks_tool(one) for layer in layers for one in layer.clauses):
+        if topic == CALL and asks_tool(layers):
             tool = await self._tool(subject)
         effect = effect if tool is None else tool.effect
         layers = tuple(layer.with_effect(effect) for layer in layers)
-        each = [layer.constant for layer in layers]
-        known = [decision for decision in each if decision is not None]
-        constant = strictest(known) if len(known) == len(layers) else None
-        course = Course(constant, layers, tool)
+        course = Course.of(layers, tool)
         if changes == self._changes:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
@@ -148,15 +141,6 @@ class Policy(
         except UnknownTool:
             return None
         return tool
-
-    async def _decide(self, course: Course, arguments: JsonObject) -> Decision:
-        """Where paths must be followed, in a thread: a network's disk may not answer."""
-        touched = () if course.tool is None else resources(course.tool, arguments)
-        case = (arguments, touched, Places(self._workspace))
-        needs_disk = any(one.rule.places for layer in course.layers for one in layer.clauses)
-        if needs_disk and any(one.kind == "path" for one in touched):
-            return await to_thread.run_sync(_decided, course.layers, case)
-        return _decided(course.layers, case)
 
     async def _approved(
         self, call: Call[Any], origin: Origin, subject: str, course: Course, decision: Decision
@@ -201,8 +185,7 @@ class Policy(
         self, tenant: str, topic: str, subject: str, course: Course, arguments: JsonObject
     ) -> Grant | None:
         """Read each time: whoever is asked otherwise waits longer, and what is revoked is so at once."""
-        touched = () if course.tool is None else resources(course.tool, arguments)
-        case = (arguments, touched, Places(self._workspace))
+        case = course.case(arguments, self._workspace)
         for grant in await grants(self):
             clause = Clause.of("allow", "always", grant.rule)
             if grant.tenant == tenant and clause.concerns(topic, subject) and clause.fits(case):
@@ -233,7 +216,7 @@ class Policy(
         """Of a tool, or of what has the effect of a model's call."""
         topic, _, subject = request.call.partition(":")
         course = await self._learn((topic, subject, request.bounds), "once")
-        decision = course.constant or await self._decide(course, request.arguments)
+        decision = course.constant or await course.decide(request.arguments, self._workspace)
         if decision.verdict != "ask":
             return decision
         whose, arguments = request.tenant, request.arguments
@@ -241,14 +224,6 @@ class Policy(
         if granted is None:
             return decision
         return Decision(verdict="allow", rule=f"always allowed ({granted.number})")
-
-
-def _decided(layers: tuple[Layer, ...], case: Case) -> Decision:
-    return strictest(layer.decide(case) for layer in layers)
-
-
-def _asks_tool(clause: Clause) -> bool:
-    return bool(clause.rule.effect or clause.rule.touches)
 
 
 def _arguments(message: Request[Any]) -> JsonObject:
