@@ -42,7 +42,7 @@ def test_every_setting_that_the_template_shows_can_be_set(aosk: Aosk, tmp_path: 
     template = tmp_path / "aosk.toml"
     lines = template.read_text("utf-8").splitlines()
     shown = [line for line in lines if re.match(r"# \w+ += ", line)]
-    assert len(shown) == 7
+    assert len(shown) == 8
     for line in shown:
         key = line.split()[1]
         changed = [
