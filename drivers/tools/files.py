@@ -16,6 +16,7 @@ from ...subsystems.tools import driver as d
 from ._files_change import Changes
 from ._files_jail import Jail
 from ._files_match import Match, find_regex, find_text
+from ._files_preview import preview
 from ._files_walk import Walk, as_text, head, is_directory
 
 T = TypeVar("T")
@@ -104,6 +105,10 @@ class Files:
         if name not in self._tools:
             raise d.UnknownTool.among(name, self._tools)
         return await self._tools[name].call(arguments, key)
+
+    async def preview(self, name: str, arguments: d.JsonObject) -> str:
+        """A diff of what `write_file` or `edit_file` would change."""
+        return await to_thread.run_sync(preview, self._jail, name, arguments, self.max_write_bytes)
 
     @property
     def _jail(self) -> Jail:

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
@@ -16,7 +17,7 @@ from .rules import Rule
 if TYPE_CHECKING:
     from .service import Policy
 
-SHOWN = 2000
+SHOWN, BESIDE_A_PREVIEW = 2000, 100
 """Characters of an argument that a human is shown."""
 
 
@@ -63,13 +64,16 @@ def approval(
     *,
     call: str,
     arguments: JsonObject,
+    would: str,
     asked: str,
     within_s: float,
     grant: Grant,
 ) -> NeedsApproval:
     """The error that says what has to be approved."""
     told = [f"{call} is to be called; approve it?"]
-    told += [f"  {name}: {_shown(value)}" for name, value in arguments.items()]
+    most = BESIDE_A_PREVIEW if would else SHOWN
+    told += [f"  {name}: {_shown(value, most)}" for name, value in arguments.items()]
+    told += [indent(would, "  ")] if would else []
     told += [
         f"asked because of {decision.rule}",
     ]
@@ -85,6 +89,6 @@ def approval(
     )
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, most: int) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"

@@ -14,7 +14,9 @@ from ..storage.messages import Commit, DropRecord, FindRecords, ReadRecord
 from ..tools.messages import (
     CallTool,
     FindTools,
+    Preview,
     Tool,
+    ToolError,
     ToolsChanged,
     UnknownTool,
 )
@@ -49,7 +51,7 @@ Name = tuple[str, str, tuple[str, ...]]
 
 
 class Policy(
-    Service, name="policy", needs=[FindTools, FindRecords, ReadRecord, Commit], pinned=True
+    Service, name="policy", needs=[FindTools, Preview, FindRecords, ReadRecord, Commit], pinned=True
 ):
     """A guard that lets through what a rule allows, asks a human where a rule says so.
 
@@ -163,10 +165,21 @@ class Policy(
             Decision(verdict="ask", rule=decision.rule),
             call=f"{topic}:{subject}",
             arguments=arguments,
+            would=await self._preview(call, arguments),
             asked=asked,
             within_s=self._within_s,
             grant=Grant(number=0, rule=rule, tenant=origin.tenant),
         )
+
+    async def _preview(self, call: Call[Any], arguments: JsonObject) -> str:
+        """What a tool would change, where it can say."""
+        if not isinstance(call.message, CallTool):
+            return ""
+        would = Preview(name=call.message.name, arguments=arguments)
+        try:
+            return await self.request(would, to=call.address)
+        except ToolError as error:
+            return str(error)
 
     def _refused(self, topic: str, subject: str, decision: Decision) -> Refused:
         """The error, which says how to allow it where no rule forbids it."""

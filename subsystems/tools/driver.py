@@ -43,6 +43,7 @@ __all__ = [
     "JsonValue",
     "Offer",
     "OutcomeLost",
+    "Previews",
     "Prompt",
     "Prompts",
     "Reconciled",
@@ -166,4 +167,13 @@ class Prompts(Protocol):
 
     async def prompt(self, name: str, arguments: dict[str, str]) -> tuple[ChatMessage, ...]:
         """One of them, filled in. Raises ToolError."""
+        ...
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """A driver that can also say what a call would change, for whoever is to approve it."""
+
+    async def preview(self, name: str, arguments: JsonObject) -> str:
+        """A text for people, such as a diff; empty where there is none. Raises ToolError."""
         ...

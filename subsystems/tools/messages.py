@@ -202,6 +202,16 @@ class Reconcile(Request[Reconciled], topic="tools.reconcile", effect="none", add
     key: str
 
 
+class Preview(Request[str], topic="tools.preview", effect="none", addressed=True):
+    """What would a call change? A text for people; empty where the toolset cannot say.
+
+    Nothing is changed by it. Raises ToolError.
+    """
+
+    name: str
+    arguments: JsonObject
+
+
 class ListTools(Request[tuple[Tool, ...]], topic="tools.list", effect="none", addressed=True):
     """Which tools does this toolset have?"""
 

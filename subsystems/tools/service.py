@@ -6,7 +6,7 @@ from ...kernel.call import here
 from ...kernel.errors import BootError
 from ...kernel.message import Event
 from ...kernel.service import Service, handles, subscribes
-from .driver import ChatMessage, Offer, Prompts, Reconciles, Remote, ToolDriver
+from .driver import ChatMessage, Offer, Previews, Prompts, Reconciles, Remote, ToolDriver
 from .host import ToolsetHost
 from .messages import (
     CallTool,
@@ -15,6 +15,7 @@ from .messages import (
     InspectTools,
     ListPrompts,
     ListTools,
+    Preview,
     Prompt,
     Reconcile,
     Reconciled,
@@ -102,6 +103,12 @@ class Toolset(Service, name="tools", driver="tools"):
         if not isinstance(self._driver, Reconciles):
             return unknown
         return await self._driver.reconcile(request.name, request.key)
+
+    @handles(Preview)
+    async def preview(self, request: Preview) -> str:
+        if not isinstance(self._driver, Previews):
+            return ""
+        return await self._driver.preview(request.name, request.arguments)
 
 
 class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):

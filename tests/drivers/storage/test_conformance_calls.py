@@ -1,6 +1,7 @@
 """What calls a process, on every storage driver: commands, questions, times, and the doorbell."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -68,6 +69,31 @@ async def test_what_a_parked_process_waits_for_is_read_back(driver: StorageDrive
         pid = await parked(driver, **waits, wake_at=12.5, clock=3.25)
         found = await driver.read(ReadProcess(pid=pid))
         assert found == record(pid, state="parked", **waits, wake_at=12.5, clock=3.25)
+
+
+async def test_what_a_process_is_held_to_is_read_back(driver: StorageDriver) -> None:
+    async with opened(driver):
+        bounds = ('{"mode":"read_only"}', '{"capabilities":[{"call":"tools.call:\\"é\\u0000,{}"}]}')
+        pid = await born(driver, bounds=bounds)
+        parked = record(pid, state="parked", bounds=bounds)
+        await put(driver, pid, SaveProcess(record=parked))
+        assert await driver.read(ReadProcess(pid=pid)) == parked
+        (claimed,) = await driver.claim(ClaimProcesses(pid=pid))
+        assert claimed.bounds == bounds
+
+
+async def test_the_rule_that_let_a_call_be_made_is_that_of_its_last_attempt(
+    driver: StorageDriver,
+) -> None:
+    async with opened(driver):
+        pid = await born(driver)
+        intent = Intend(key="0:0", kind="call:x", fingerprint="00" * 12, effect="once")
+        for rule in ("policy.allow tools.call:*", "approved: standard.ask"):
+            await put(driver, pid, replace(intent, rule=rule))
+        settled = Settle(key="0:0", kind="call:x", fingerprint="00" * 12, body="1")
+        await put(driver, pid, settled)
+        (entry,) = await driver.read(ReadLog(pid=pid))
+        assert (entry.rule, entry.attempts) == ("approved: standard.ask", 2)
 
 
 async def test_a_process_that_was_cut_at_its_work_is_due(driver: StorageDriver) -> None:
