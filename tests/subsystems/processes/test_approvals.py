@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import anyio
 import pytest
-from one_storage import OneStorage, log_of, reached, until
+from one_storage import OneStorage, log_of, processes_of, reached, until
 from shop import PYTHON
 
 from aoskernel import (
@@ -30,10 +30,11 @@ from aoskernel.subsystems.policy.messages import (
     Decide,
     Decision,
     ListGrants,
+    NeedsApproval,
     NoSuchGrant,
     RevokeGrant,
 )
-from aoskernel.subsystems.processes.messages import Answer, ListQuestions
+from aoskernel.subsystems.processes.messages import Answer, ListQuestions, Origin
 from aoskernel.subsystems.storage.messages import Question
 from aoskernel.subsystems.tools.messages import CallTool
 
@@ -193,6 +194,19 @@ async def test_an_approval_is_of_one_call_and_the_next_asks_again() -> None:
         with anyio.fail_after(10):
             assert await agent == ["gone", "gone"]
     assert first.number != second.number
+
+
+async def test_the_approval_of_another_call_is_none_of_this_one() -> None:
+    async with OneStorage().kernel(**World().tables()) as kernel:
+        ask = CallTool(name="remove", arguments={"path": "/work/a"})
+
+        async def made(*approved: str) -> Any:
+            origin = Origin(approved=approved)
+            return await processes_of(kernel).request(ask, to="tools.world", origin=origin)
+
+        with pytest.raises(NeedsApproval) as needed:
+            await made("0123456789abcdef")
+        assert await made(needed.value.mark) == "gone"
 
 
 async def test_always_is_durable_and_can_be_revoked() -> None:
