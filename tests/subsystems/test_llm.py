@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import ValidationError
 from system import System
@@ -9,7 +10,15 @@ from system import System
 from aoskernel import Kernel
 from aoskernel.drivers.llm.scripted import Scripted
 from aoskernel.kernel import Unroutable
-from aoskernel.subsystems.llm.messages import ChatMessage, Complete, Completed, Delta, Describe
+from aoskernel.subsystems.llm.messages import (
+    Allowance,
+    ChatMessage,
+    Complete,
+    Completed,
+    Delta,
+    Describe,
+    LimitsTold,
+)
 from aoskernel.subsystems.llm.service import Model
 
 ASK = Complete(messages=(ChatMessage(role="user", text="hi"),))
@@ -63,6 +72,21 @@ async def test_a_sink_gets_every_delta_with_its_place(system: System) -> None:
     assert [piece.offset for piece in pieces] == [0, 4, 8]
     assert {piece.attempt for piece in pieces} == {1}
     assert len({piece.call for piece in pieces}) == 1
+
+
+class Telling(Scripted):
+    """Is told by its provider what is left, with each reply."""
+
+    def allowances(self) -> tuple[Allowance, ...]:
+        return (Allowance(what="requests", limit=60, remaining=2, reset_s=58),)
+
+
+async def test_what_a_provider_says_of_its_limits_is_told() -> None:
+    driver = Telling(script=["done"])
+    async with Kernel(Model(driver)) as kernel, kernel.listen("llm.limits_told") as told:
+        await kernel.request(ASK, to="llm")
+        with anyio.fail_after(5):
+            assert await anext(told) == LimitsTold(address="llm", allowances=driver.allowances())
 
 
 async def test_a_completion_is_told_with_its_usage(system: System) -> None:
