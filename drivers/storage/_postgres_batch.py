@@ -1,11 +1,12 @@
 """Many commits as the rows of one statement."""
 
 import json
+import os
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import add, attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...subsystems.storage import driver as d
 from ._postgres_statement import Row, filled
@@ -17,8 +18,17 @@ amounts = attrgetter(
 )
 FLOAT = 4
 """Bytes of a number in a vector."""
+SALT = 16
+"""Bytes of what a process's bodies are hashed with."""
 PIECE = 1996
 """Bytes that PostgreSQL keeps together of what is too long for its row."""
+
+
+class Chain(NamedTuple):
+    """Where a process's chain ends, and what its bodies are hashed with."""
+
+    head: bytes
+    salt: bytes
 
 
 class Written:
@@ -26,12 +36,13 @@ class Written:
 
     They are numbered in their order from `seq` on, which is then the number of the last:
     numbers of pages, and the order of the log. `size` is that of the bodies, in bytes. `pages`
-    are as they will be read back, None when the text of one is in another commit.
+    are as they will be read back, None when the text of one is in another commit. With `links` it
+    goes on with its process's chain.
     """
 
     __slots__ = (
-        "accounts", "bears", "bodies", "commit", "leaves", "pages", "reserves", "rows", "seq",
-        "size", "spends",
+        "accounts", "bears", "bodies", "commit", "leaves", "links", "pages", "reserves", "rows",
+        "seq", "size", "spends",
     )  # fmt: skip
 
     def __init__(self, commit: d.Commit, seq: int) -> None:
@@ -41,6 +52,7 @@ class Written:
         self.reserves: set[int] = set()
         self.spends: set[int] = set()
         self.leaves: bool | None = None
+        self.links = False
         self.rows: list[tuple[str, Row]] = []
         self.bodies: dict[d.Key, str] = {}
         self.pages: list[d.Page] | None = []
@@ -53,8 +65,13 @@ class Written:
         quotas = f"{{{','.join(map(str, r.quotas))}}}"
         rest = (r.process_class, r.priority, r.tenant, self._body(r.state_json), r.bound, quotas)
         bounds = json.dumps(r.bounds) if r.bounds else "[]"
-        self._row("born", self.commit.pid, r.pid, *told, *rest, bounds)
+        self._row("born", self.commit.pid, r.pid, *told, *rest, bounds, os.urandom(SALT))
         self.bears.add(r.pid)
+        said = {
+            "program": r.program, "version": r.version, "key": r.key, "name": r.name,
+            "role": r.role, "tags": r.tags, "parent": r.parent, "tenant": r.tenant,
+        }  # fmt: skip
+        self._mark(r.pid, d.BORN, said, epoch=0)
 
     def _save(self, write: d.SaveProcess) -> None:
         r = write.record
@@ -65,6 +82,7 @@ class Written:
         self._row("saved", self.commit.pid, r.pid, *state, *ended, *waits)
         if r.state in d.ENDED:
             self._row("ended", self.commit.pid, r.pid)
+            self._mark(r.pid, d.ENDED_AS, {"state": r.state, "error_kind": r.error_kind})
         elif r.state == "parked" and not r.waits_in:
             self._row("offered", self.commit.pid, r.pid)
         self.leaves = r.state != "running"
@@ -72,8 +90,15 @@ class Written:
     def _intend(self, write: d.Intend) -> None:
         said = (write.kind, bytes.fromhex(write.fingerprint), write.effect, write.note, write.rule)
         self._row("intents", self.commit.pid, *place(write.key), *said, *self._numbered())
+        if write.effect == "once":
+            told = {
+                "kind": write.kind, "fingerprint": write.fingerprint, "note": write.note,
+                "rule": write.rule,
+            }  # fmt: skip
+            self._mark(self.commit.pid, d.MEANT, told, key=write.key)
 
     def _annotate(self, write: d.Annotate) -> None:
+        self._mark(self.commit.pid, d.NOTED, {"note": write.note}, key=write.key)
         self._row("notes", self.commit.pid, *place(write.key), write.note)
 
     def _settle(self, write: d.Settle) -> None:
@@ -81,6 +106,19 @@ class Written:
         said = (write.kind, bytes.fromhex(write.fingerprint), write.failed, write.took_s)
         body = self._pieces(write.body)
         self._row("entries", self.commit.pid, *place(write.key), *said, *body, *self._numbered())
+        self.links = True
+
+    def _mark(
+        self, pid: d.Pid, kind: str, said: object, *, key: d.Key = "", epoch: int | None = None
+    ) -> None:
+        """A link that is no syscall's outcome; of process 0 there is no chain."""
+        if not pid:
+            return
+        own, seq = self._numbered()
+        told = encoded(json.dumps(said, ensure_ascii=False))
+        at = (pid, seq, own if epoch is None else epoch)
+        self._row("marks", self.commit.pid, *at, kind, key, b"", told)
+        self.links = self.links or pid == self.commit.pid
 
     def _page(self, write: d.AddPage) -> None:
         page = write.page
@@ -118,6 +156,7 @@ class Written:
 
     def _obey(self, write: d.TakeCommand) -> None:
         self._row("obeyed", self.commit.pid, write.number)
+        self._mark(self.commit.pid, d.OBEYED, {"number": write.number, "signal": write.signal})
 
     def _announce(self, write: d.Announce) -> None:
         self._row("announced", self.commit.pid, self.commit.pid)
@@ -237,24 +276,91 @@ class Batch:
         return not (moves and self._accounts) and self._tickets.isdisjoint(written.spends)
 
 
-def prepared(commits: Sequence[Written], kernel: int, namespace: str) -> tuple[str, Row]:
-    """The statement that writes them, and what it takes."""
+class Prepared(NamedTuple):
+    """A statement, what it takes, and where the chains end when it is written."""
+
+    text: str
+    values: Row
+    ends: Mapping[d.Pid, Chain]
+
+
+def prepared(
+    commits: Sequence[Written], kernel: int, namespace: str, ends: Mapping[d.Pid, Chain] | None
+) -> Prepared:
+    """The statement that writes them; `ends` is None where nothing is chained."""
     rows: dict[str, list[Row]] = defaultdict(list)
     claims: dict[d.Pid, Row] = {}
+    chaining = Chaining(ends)
     outside = 0
     for written in commits:
         commit = written.commit
         for table, row in written.rows:
-            rows[table].append((*row, written.seq) if table == "born" else row)
+            chaining.add(rows[table], table, row, written.seq)
         if not commit.pid:
             outside = written.seq
         elif commit.pid not in written.bears:
             claims[commit.pid] = _claim(written, claims.get(commit.pid))
-    rows["claims"] = list(claims.values())
+    rows["claims"] = [(*claim, *chaining.moved(claim[0])) for claim in claims.values()]
+    rows["born"] = [(*row, chaining.head(row[1])) for row in rows["born"]]
     rows["saved"] = list({row[1]: row for row in rows["saved"]}.values())  # the latest of each
     rows["vectors"] = list({row[1:3]: row for row in rows["vectors"]}.values())
     rows["spends"] = _added(rows["spends"])
-    return filled(rows, len(commits), outside=outside, kernel=kernel, namespace=namespace)
+    text, values = filled(rows, len(commits), outside=outside, kernel=kernel, namespace=namespace)
+    return Prepared(text, values, chaining.now)
+
+
+class Chaining:
+    """Makes the links of one statement."""
+
+    def __init__(self, ends: Mapping[d.Pid, Chain] | None) -> None:
+        self._ends = ends
+        self.now: dict[d.Pid, Chain] = {}
+
+    def add(self, rows: list[Row], table: str, row: Row, last: int) -> None:
+        """Add the row, with its hash if it is a link."""
+        match table:
+            case "born":
+                rows.append((*row[:-1], None if self._ends is None else row[-1], last))
+                self.now[row[1]] = Chain(d.ROOT, row[-1])
+            case "entries":
+                rows.append((*row, None if self._ends is None else self._entry(row)))
+            case "marks" if self._ends is None:
+                pass
+            case "marks":
+                rows.append((*row, self._mark(row)))
+            case _:
+                rows.append(row)
+
+    def _entry(self, row: Row) -> bytes:
+        pid, step, path, kind, mark, failed, took_s, body, rest, epoch, seq = row
+        whole = rest if body is None else body + rest
+        return self._link((pid, seq, epoch), (kind, f"{step}:{path}", mark, failed, took_s), whole)
+
+    def _mark(self, row: Row) -> bytes:
+        _, pid, seq, epoch, kind, key, mark, said = row
+        return self._link((pid, seq, epoch), (kind, key, mark, False, None), said)
+
+    def _link(self, place: tuple[d.Pid, int, int], said: d.Said, body: bytes) -> bytes:
+        pid, _, _ = place
+        chain = self._chain(pid)
+        head = d.linked(chain.head, place, said, d.body_mark(chain.salt, body))
+        self.now[pid] = Chain(head, chain.salt)
+        return head
+
+    def _chain(self, pid: d.Pid) -> Chain:
+        """Where it ends by now; of a process that there is not, nothing will be written."""
+        return self.now.get(pid) or (self._ends or {}).get(pid) or Chain(d.ROOT, b"")
+
+    def moved(self, pid: d.Pid) -> tuple[bytes | None, bytes | None]:
+        """From where to where, if it goes on."""
+        now = self.now.get(pid)
+        if now is None or self._ends is None:
+            return None, None
+        former = self._ends.get(pid)
+        return d.ROOT if former is None else former.head, now.head
+
+    def head(self, pid: d.Pid) -> bytes:
+        return self._chain(pid).head if self._ends is not None else d.ROOT
 
 
 def _claim(written: Written, before: Row | None) -> Row:

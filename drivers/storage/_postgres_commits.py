@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import anyio
 
 from ...subsystems.storage import driver as d
-from ._postgres_batch import Batch, Written, prepared
+from ._postgres_batch import Batch, Chain, Written, prepared
+from ._postgres_chains import Chains
 from ._postgres_connections import Connections
 from ._postgres_fresh import FreshPages
 from ._postgres_pending import Pending, fault
@@ -36,7 +37,8 @@ class Commits:
     As they keep their order, a lazy one is on the disk as soon as any that came after it is.
     """
 
-    def __init__(self, connections: Connections, namespace: str) -> None:
+    def __init__(self, connections: Connections, namespace: str, *, audit: bool) -> None:
+        self.chains = Chains(connections, kept=audit)
         self.kernel = 0
         self.last = 0
         self.fresh = FreshPages()
@@ -198,11 +200,27 @@ class Commits:
         """Why nothing was written for these processes."""
         commits = [pending.written for pending in waiting]
         async with self._sending:
-            statement, told = prepared(commits, self.kernel, self._namespace)
-            rows = await self._connections.run(statement, *told)
-        written = {row["pid"] for row in rows}
-        absent = [p.written for p in waiting if p.written.commit.pid not in written]
+            before, absent = await self._send_once(commits)
+            if absent and await self.chains.have_moved(before, absent):
+                _, absent = await self._send_once(absent)
         return await self._why(absent) if absent else {}
+
+    async def _send_once(
+        self, commits: Sequence[Written]
+    ) -> tuple[Mapping[d.Pid, Chain] | None, Sequence[Written]]:
+        """From where chains went on, and those that found no row to write for."""
+        ends = await self.chains.ends(commits)
+        made = prepared(commits, self.kernel, self._namespace, ends)
+        try:
+            rows = await self._connections.run(made.text, *made.values)
+        except BaseException:
+            self.chains.forget(commits)
+            raise
+        written = {row["pid"] for row in rows}
+        absent = [one for one in commits if one.commit.pid not in written]
+        self.chains.follow(made.ends, (one for one in commits if one.commit.pid in written))
+        self.chains.forget(absent)
+        return ends, absent
 
     async def _why(self, absent: Sequence[Written]) -> dict[d.Pid, d.StorageError]:
         """Of what found no row to write for: has another epoch begun, or is it there already?"""

@@ -49,6 +49,7 @@ class Settings:
     connections: int = 4
     lease_s: float = 10.0
     patience_s: float = 30.0
+    audit: bool = True
 
     def __post_init__(self) -> None:
         for name in ("connections", "lease_s", "patience_s"):

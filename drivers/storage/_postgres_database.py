@@ -11,9 +11,11 @@ from ._postgres_claim import Claim
 from ._postgres_commits import Commits
 from ._postgres_connections import Connections, Settings
 from ._postgres_doorbell import Doorbell
+from ._postgres_erasing import Erasure
 from ._postgres_line import Connection
 from ._postgres_neighbours import is_dead, myself
 from ._postgres_rows import asked, record
+from ._postgres_sealing import Sealer
 from ._postgres_sql import sql
 
 __all__ = ["Database", "Settings"]
@@ -33,7 +35,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._connections = Connections(settings)
-        self._commits = Commits(self._connections, settings.namespace)
+        self._commits = Commits(self._connections, settings.namespace, audit=settings.audit)
+        self._sealer = Sealer(self._connections, self._commits.chains)
         self._pids: Iterator[int] = iter(())
         self._unwanted: list[Claim] = []
         self._programs: set[tuple[str, str]] = set()
@@ -42,7 +45,8 @@ class Database:
     async def start(self) -> None:
         """Connect, bring the schema up to date, and take a place. Raises StorageError."""
         at, self._unwanted = self.settings, []
-        self._commits = Commits(self._connections, at.namespace)
+        self._commits = Commits(self._connections, at.namespace, audit=at.audit)
+        self._sealer = Sealer(self._connections, self._commits.chains)
         self._commits.kernel = await self._connections.open(
             lambda connection: connection.fetchval(sql("enter"), *self._place(0))
         )
@@ -62,6 +66,7 @@ class Database:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_place, ring, name="lease")
             tasks.start_soon(self._doorbell.listen, ring, name="doorbell")
+            tasks.start_soon(self._sealer.run, name="sealer")
             await self._commits.run()
 
     async def stop(self) -> None:
@@ -69,6 +74,7 @@ class Database:
         with anyio.move_on_after(5, shield=True):
             try:
                 self._commits.close()
+                await self._sealer.seal_last()
                 await self._leave()
             finally:
                 await self._connections.close()
@@ -137,6 +143,10 @@ class Database:
         for one in gone:
             self._commits.fresh.forget(one.pid)
         return gone
+
+    async def erase(self, order: d.EraseBodies) -> int:
+        """Leave of these bodies only what stands for them."""
+        return await self._connections.use(Erasure(order, self.settings.namespace).do)
 
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         """Take from a rate that kernels share; one that nobody knows yet is full."""

@@ -120,7 +120,7 @@ def record(row: Any) -> d.ProcessRecord:
 
 def _entry(row: Any) -> d.Entry:
     step, path, kind, mark, effect, attempts, settled, failed, body, epoch, note, *times = row
-    began_at, took_s, rule = times
+    began_at, took_s, rule, erased = times
     return d.Entry(
         key=f"{step}:{path}",
         kind=kind,
@@ -129,17 +129,20 @@ def _entry(row: Any) -> d.Entry:
         attempts=attempts,
         settled=settled,
         failed=failed,
-        body=decoded(body),
+        body="" if erased else decoded(body),
         epoch=epoch,
         note=note,
         began_at=began_at,
         took_s=took_s,
         rule=rule,
+        erased=erased,
     )
 
 
 def _page(row: Any) -> d.Page:
     number, role, pinned, tool_call_id, step, path, text = row
+    if text is None:
+        raise d.Erased(f"the text of page {number} was erased; its process cannot go on")
     return d.Page(
         role=role,
         text=decoded(text),

@@ -16,11 +16,12 @@ from ._postgres_sql import sql
 Row = tuple[Any, ...]
 
 TABLES = {
-    "claims": "pid bigint, epoch bigint, seq bigint, leaves boolean",
+    "claims": "pid bigint, epoch bigint, seq bigint, leaves boolean, former bytea, head bytea",
     "born": (
         "by bigint, pid bigint, key text, program text, version text, name text, role text, "
         "tags text, parent bigint, class text, priority integer, tenant text, state_json bytea, "
-        "bound boolean, quotas text, bounds text, seq bigint"  # the last of its commit
+        "bound boolean, quotas text, bounds text, salt bytea, "
+        "seq bigint, head bytea"  # the last of its commit
     ),
     "saved": (
         "by bigint, pid bigint, state text, step integer, state_json bytea, result bytea, "
@@ -35,7 +36,11 @@ TABLES = {
     "notes": "pid bigint, step integer, path text, note text",
     "entries": (
         "pid bigint, step integer, path text, kind text, fingerprint bytea, failed boolean, "
-        "took real, body bytea, rest bytea, epoch bigint, seq bigint"
+        "took real, body bytea, rest bytea, epoch bigint, seq bigint, hash bytea"
+    ),
+    "marks": (
+        "by bigint, pid bigint, seq bigint, epoch bigint, kind text, key text, "
+        "fingerprint bytea, said bytea, hash bytea"
     ),
     "pages": (
         "pid bigint, number bigint, role text, pinned boolean, tool_call_id text, step integer, "
@@ -73,7 +78,7 @@ TABLES = {
 VALUES = {"outside": "bigint", "kernel": "bigint", "namespace": "text"}
 """The parameters behind them: the number of the last commit from outside, or 0; who writes."""
 
-USUAL = frozenset({"claims", "born", "saved", "intents", "entries", "pages"})
+USUAL = frozenset({"claims", "born", "saved", "intents", "entries", "marks", "pages"})
 RINGING = frozenset(
     {"ended", "offered", "letters", "commands", "answers", "announced", "accounts", "raises"}
 )

@@ -1,5 +1,7 @@
 """Storage in a PostgreSQL of one's own, which pip brings."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +11,7 @@ from ._embedded_cluster import Cluster, default_data_dir
 from ._embedded_watchdog import CLUSTER
 from ._postgres_database import Database, Settings
 from ._postgres_survey import survey, unmade
+from ._postgres_trail import trail
 
 T = TypeVar("T")
 
@@ -33,6 +36,7 @@ class Embedded:
     connections: int = 4
     lease_s: float = 10.0
     patience_s: float = 30.0
+    audit: bool = True
     _cluster: Cluster | None = field(default=None, init=False, repr=False, compare=False)
     _database: Database | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -61,6 +65,18 @@ class Embedded:
             return unmade(self._where, self.namespace)
         self._cluster = self._cluster or await self._attach()
         return await survey(self._settings(self._cluster))
+
+    async def trail(self, pid: d.Pid | None = None) -> AsyncGenerator[d.Item, None]:
+        """With the server held until `stop`; of no database nothing. Raises StorageError."""
+        if not (self._folder().expanduser() / CLUSTER).exists():
+            return
+        self._cluster = self._cluster or await self._attach()
+        async with aclosing(trail(self._settings(self._cluster), pid)) as items:
+            async for item in items:
+                yield item
+
+    async def erase(self, order: d.EraseBodies) -> int:
+        return await self._running().erase(order)
 
     async def new_pid(self) -> d.Pid:
         return await self._running().new_pid()
@@ -98,6 +114,7 @@ class Embedded:
             connections=self.connections,
             lease_s=self.lease_s,
             patience_s=self.patience_s,
+            audit=self.audit,
         )
 
     @property

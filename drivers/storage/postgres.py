@@ -1,5 +1,6 @@
 """Storage in a PostgreSQL server, by its DSN."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from ...subsystems.storage import driver as d
 from ._postgres_database import Database, Settings
 from ._postgres_dsn import place
 from ._postgres_survey import survey
+from ._postgres_trail import trail
 
 T = TypeVar("T")
 
@@ -23,7 +25,8 @@ class Postgres:
 
     TLS is the DSN's `sslmode`, e.g. `?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem`. Kernels
     with the same `namespace` share their processes; each table is in the schema `schema_name`. A kernel that is
-    silent for `lease_s` seconds loses its processes to the others. `patience_s`: how long a
+    silent for `lease_s` seconds loses its processes to the others. With `audit` what is written is
+    chained and sealed. `patience_s`: how long a
     call waits for a server that is away. It opens `connections` for reading and two more.
     """
 
@@ -33,6 +36,7 @@ class Postgres:
     connections: int = 4
     lease_s: float = 10.0
     patience_s: float = 30.0
+    audit: bool = True
     _database: Database = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -46,6 +50,7 @@ class Postgres:
                 connections=self.connections,
                 lease_s=self.lease_s,
                 patience_s=self.patience_s,
+                audit=self.audit,
             )
         )
 
@@ -64,6 +69,13 @@ class Postgres:
     async def survey(self) -> d.Survey:
         """Look, over a connection of its own. Raises StorageError."""
         return await survey(self._database.settings)
+
+    def trail(self, pid: d.Pid | None = None) -> AsyncGenerator[d.Item, None]:
+        """Over a connection of its own. Raises StorageError."""
+        return trail(self._database.settings, pid)
+
+    async def erase(self, order: d.EraseBodies) -> int:
+        return await self._database.erase(order)
 
     async def new_pid(self) -> d.Pid:
         return await self._database.new_pid()

@@ -178,6 +178,8 @@ def _help(record: ProcessRecord) -> str:
             return f"raise its quota (`aosk quota set`) and `aosk cont {record.pid}`"
         case "OutcomeUnknown":
             return f"say what became of it: `aosk resolve {record.pid} KEY...`"
+        case "Erased":
+            return f"it cannot; `aosk kill {record.pid} --signal KILL` ends it"
         case "ProgramDiverged":
             return (
                 f"run the code that it began with and `aosk cont {record.pid}`, or end it with "

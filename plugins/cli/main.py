@@ -12,6 +12,7 @@ import typer
 
 from ...subsystems.policy.messages import Mode
 from . import output
+from .audit_doors import audit_commands
 from .database_doors import database_commands
 from .exits import EPILOG, ExitCode, Stop, as_stop
 from .options import ConfigFile, Debug, Json, JsonLines
@@ -34,6 +35,7 @@ config_commands = typer.Typer(no_args_is_help=True, help="The configuration file
 app.add_typer(model_commands, name="models")
 app.add_typer(config_commands, name="config")
 app.add_typer(database_commands, name="db")
+app.add_typer(audit_commands, name="audit")
 app.add_typer(process_commands)
 app.add_typer(spending_commands)
 app.add_typer(quota_commands, name="quota")

@@ -72,7 +72,7 @@ class Live:
         self.rests = False  # it leaves before its next syscall, too
         self.followed_until = float("-inf")  # somebody elsewhere wants to hear of its commits
         self.doomed: float | None = None  # TERM reached it outside of memory: grace in seconds
-        self.commands: tuple[int, ...] = ()  # numbers of those that it is obeying
+        self.commands: dict[int, str] = {}  # numbers and signals of those that it is obeying
         self.task: asyncio.Task[Any] | None = None
         self.open = 0  # syscalls under way, on all branches
         self.says = ""  # the kind of the last that began

@@ -12,6 +12,7 @@ from ..storage.messages import (
     Annotate,
     Announce,
     Entry,
+    Erased,
     Fenced,
     Key,
     ProcessRecord,
@@ -64,6 +65,8 @@ async def _steps(service: "Processes", live: Live) -> str:
     definition = service.programs[live.record.program, live.record.version]
     said = Transcript(service, live)
     process = Process(service, live, said)
+    if not live.record.state_json:
+        raise Erased(f"what process {live.record.pid} has said was erased; it cannot go on")
     state: Any = definition.state.model_validate_json(live.record.state_json)
     while True:
         said.begin(live.record.step, await _read_log(service, live))
@@ -153,7 +156,7 @@ def _left(live: Live, state: State, result: str | None, error: Exception | None)
 async def _saved(service: "Processes", live: Live, record: ProcessRecord) -> bool:
     """Write it, however long the database is away. Not if it is somebody else's by then."""
     noted = [Annotate(key=call.key, note=_unknown(call)) for call in live.doubts]
-    taken = [TakeCommand(number=number) for number in live.commands]
+    taken = [TakeCommand(number=number, signal=said) for number, said in live.commands.items()]
     is_heard = live.rests or live.followed_until > service.bus.time()
     more: list[Write] = [*noted, *taken, *([Announce()] if is_heard else [])]
     while True:

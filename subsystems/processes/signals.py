@@ -118,7 +118,7 @@ class Signals:
     async def _save(self, record: ProcessRecord) -> None:
         """Of a process that is not in memory, and what it was told until now with it."""
         told = await self._read(record.pid)
-        taken = (TakeCommand(number=command.number) for command in told)
+        taken = (TakeCommand(number=one.number, signal=one.signal) for one in told)
         await self._service.commit(record, SaveProcess(record=record), *taken)
         if record.state in ENDED:
             await self._service.announce_end(record)
@@ -132,7 +132,7 @@ class Signals:
         """Carry out what lies in the process's control mailbox."""
         for command in await self._read(live.record.pid):
             if command.number not in live.commands:
-                live.commands = (*live.commands, command.number)
+                live.commands[command.number] = command.signal
                 self._apply(live, command, replaying=replaying)
                 if command.signal == "FOLLOW":
                     await self._follow(live, command)
@@ -156,7 +156,7 @@ class Signals:
         """Tell whoever follows from now on, and at once, that it is heard here."""
         live.followed_until = self._service.bus.time() + command.grace_s
         with suppress(StorageError):  # the next one that owns it finds the command
-            taken = TakeCommand(number=command.number)
+            taken = TakeCommand(number=command.number, signal=command.signal)
             await self._service.commit(live.record, taken, Announce())
 
     def terminate(self, live: Live) -> None:

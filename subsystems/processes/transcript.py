@@ -14,6 +14,7 @@ from ...kernel.errors import KernelError
 from ..storage.messages import (
     Announce,
     Entry,
+    Erased,
     Fenced,
     Intend,
     Key,
@@ -143,14 +144,17 @@ class Transcript:
         try:
             check(entry, kind, mark)
         except ProgramDiverged as error:
-            raise self._diverged(error) from error
+            raise self._stopped(error) from error
+        if entry.erased:
+            why = f"the outcome of {kind!r} at {key} was erased, and the program needs it to go on"
+            raise self._stopped(Erased(why))
         return entry if entry.settled else None
 
     def diverged(self, how: str) -> Suspended:
         """The program does not do what the log says it did."""
-        return self._diverged(ProgramDiverged(how))
+        return self._stopped(ProgramDiverged(how))
 
-    def _diverged(self, error: ProgramDiverged) -> Suspended:
+    def _stopped(self, error: ProgramDiverged | Erased) -> Suspended:
         self._live.seal("stopped", error)
         return Suspended()
 

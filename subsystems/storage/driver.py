@@ -4,11 +4,28 @@ A driver is a dataclass whose fields are its config. `read` answers each query o
 `storage.messages` with that query's reply type.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ...kernel.message import R, Request
+from .chain import (
+    BORN,
+    ENDED_AS,
+    LEAF,
+    MEANT,
+    NOTED,
+    OBEYED,
+    ROOT,
+    Link,
+    Said,
+    Seal,
+    Standing,
+    body_mark,
+    leaf,
+    linked,
+    sealed,
+)
 from .messages import (
     ENDED,
     Account,
@@ -29,6 +46,8 @@ from .messages import (
     DrawRate,
     DropRecord,
     Entry,
+    EraseBodies,
+    Erased,
     Expired,
     Expiry,
     Fenced,
@@ -88,9 +107,17 @@ from .messages import (
     Tenure,
     Write,
 )
+from .verifying import Fault, Item, Verifier
 
 __all__ = [
+    "BORN",
     "ENDED",
+    "ENDED_AS",
+    "LEAF",
+    "MEANT",
+    "NOTED",
+    "OBEYED",
+    "ROOT",
     "Account",
     "AddMemory",
     "AddPage",
@@ -100,6 +127,7 @@ __all__ = [
     "Annotate",
     "Announce",
     "AnswerQuestion",
+    "Audited",
     "Charge",
     "ClaimProcesses",
     "CloseQuestion",
@@ -109,8 +137,11 @@ __all__ = [
     "Drawn",
     "DropRecord",
     "Entry",
+    "EraseBodies",
+    "Erased",
     "Expired",
     "Expiry",
+    "Fault",
     "Fenced",
     "FindAlarms",
     "FindExpired",
@@ -125,11 +156,13 @@ __all__ = [
     "ForgetExpired",
     "Forgetful",
     "Intend",
+    "Item",
     "KernelSeen",
     "Key",
     "KeyTaken",
     "Letter",
     "Lineage",
+    "Link",
     "Memory",
     "Overdrawn",
     "Page",
@@ -156,14 +189,17 @@ __all__ = [
     "Request",
     "Reserve",
     "Ring",
+    "Said",
     "SaveProcess",
     "SchemaMismatch",
+    "Seal",
     "Settle",
     "SharedRate",
     "SharesRates",
     "Spend",
     "Spent",
     "SpentBy",
+    "Standing",
     "StorageDriver",
     "StorageError",
     "StorageRefused",
@@ -173,7 +209,12 @@ __all__ = [
     "TakeCommand",
     "TakeLetter",
     "Tenure",
+    "Verifier",
     "Write",
+    "body_mark",
+    "leaf",
+    "linked",
+    "sealed",
 ]
 
 Ring = Callable[[Iterable[Pid] | None], None]
@@ -276,4 +317,21 @@ class SharesRates(StorageDriver, Protocol):
 
     async def draw(self, draw: DrawRate) -> Drawn:
         """Take it at once and by its own clock, or say when it will be there."""
+        ...
+
+
+@runtime_checkable
+class Audited(StorageDriver, Protocol):
+    """A driver whose log is chained and sealed, so that one can see that nobody has changed it."""
+
+    def trail(self, pid: Pid | None = None) -> AsyncGenerator[Item, None]:
+        """Started or not, as of one moment: the seals, where processes stand, and their links.
+
+        In the order in which a Verifier takes them; with `pid` the links of that process only.
+        Raises StorageError.
+        """
+        ...
+
+    async def erase(self, order: EraseBodies) -> int:
+        """Leave of these bodies only what stands for them. Raises StorageError."""
         ...

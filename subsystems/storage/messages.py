@@ -52,6 +52,10 @@ class StorageRefused(StorageError):
     """The database cannot store this; nothing was written."""
 
 
+class Erased(StorageError):
+    """What the process would need to go on was erased."""
+
+
 class Overdrawn(StorageError):
     """A reservation does not fit its account at this moment; nothing was written."""
 
@@ -111,7 +115,8 @@ class Entry:
     `body` is JSON text; `failed` says it is an error's. `attempts` counts its intents, the last
     of which was of `epoch`; `note` is what that one said, or what a human has said of it since.
     That one `began_at`, in seconds since 1970; only what has intents has that. `rule` is what let
-    it be made, where a policy has said so. `took_s` is for how long the program waited for the outcome, in the life that it came in.
+    it be made, where a policy has said so. `took_s` is for how long the program waited for the
+    outcome, in the life that it came in. Of an `erased` one the body is gone.
     """
 
     key: Key
@@ -127,6 +132,7 @@ class Entry:
     began_at: float | None = None
     took_s: float | None = None
     rule: str = ""
+    erased: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -412,6 +418,7 @@ class TakeCommand:
 
     write: Literal["obeyed"] = "obeyed"
     number: int
+    signal: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -622,6 +629,18 @@ class ClaimProcesses(
     pid: Pid | None = None
     due_by: float | None = None
     limit: int = 1000
+
+
+class EraseBodies(Request[int], topic="storage.erase_bodies", effect="idempotent"):
+    """Erase what a process's log says, for good; that it said something stays provable.
+
+    The outcome of one syscall, or, without a `key`, all of them with the texts of its pages, its
+    letters and questions, its state and result. Gives how many links have lost their bodies.
+    Raises StorageRefused while a living kernel owns the process. Going on with it raises Erased.
+    """
+
+    pid: Pid
+    key: Key | None = None
 
 
 class ReadLog(Request[tuple[Entry, ...]], topic="storage.read_log", effect="none"):

@@ -7,7 +7,7 @@ import anyio
 
 from ...kernel.service import Service, handles
 from . import messages as words
-from .driver import Forgetful, SharesRates, StorageDriver
+from .driver import Audited, Forgetful, SharesRates, StorageDriver
 from .limits import check
 
 TOGETHER_S = 0.5
@@ -111,6 +111,13 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
             kind = type(self._driver).__name__
             raise words.StorageRefused(f"the storage driver {kind} deletes nothing: use another")
         return await self._driver.forget(order)
+
+    @handles(words.EraseBodies)
+    async def erase(self, order: words.EraseBodies) -> int:
+        if not isinstance(self._driver, Audited):
+            kind = type(self._driver).__name__
+            raise words.StorageRefused(f"the storage driver {kind} keeps no audit: use another")
+        return await self._driver.erase(order)
 
     @handles(words.FindExpired)
     async def find_expired(self, query: words.FindExpired) -> tuple[words.Expired, ...]:

@@ -10,10 +10,14 @@ owned as (
     update lease
     set
         seq = claim.seq,
+        head = coalesce(claim.head, lease.head),
+        sealed = lease.sealed and claim.head is null,
         owner = case when claim.leaves then null else lease.owner end
     from (select * from :claims) as claim
     where lease.pid = claim.pid and lease.epoch = claim.epoch and lease.owner = :kernel
         and lease.seq < claim.seq
+        -- A chain goes on from where it ends, or somebody has to look where that is.
+        and (claim.former is null or claim.former = lease.head)
     returning lease.pid
 ),
 outside as (
@@ -26,8 +30,8 @@ newborn as (
     where by = pid or by in (select pid from owned union all select pid from outside)
 ),
 born as (  -- :born
-    insert into lease (pid, epoch, seq, owner)
-    select pid, 0, seq, :kernel from newborn
+    insert into lease (pid, epoch, seq, owner, head, sealed)
+    select pid, 0, seq, :kernel, head, salt is null from newborn
     on conflict do nothing
     returning pid
 ),
@@ -48,6 +52,17 @@ added_process as (  -- :born
         array(select jsonb_array_elements_text(bounds::jsonb))
     from newborn
     where by <> pid or pid in (select pid from born)
+),
+salted as (  -- :born
+    insert into salt (pid, salt)
+    select pid, salt from newborn
+    where salt is not null and pid in (select pid from born)
+),
+marked as (
+    insert into mark (pid, seq, epoch, kind, key, fingerprint, said, hash)
+    select t.pid, t.seq, t.epoch, t.kind, t.key, t.fingerprint, t.said, t.hash
+    from :marks
+    join fenced on fenced.pid = t.by
 ),
 saved_process as (
     update process
@@ -77,8 +92,8 @@ annotated as (
         and t.pid in (select pid from fenced)
 ),
 settled as (
-    insert into entry (pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq)
-    select pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq
+    insert into entry (pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq, hash)
+    select pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq, hash
     from :entries
     join fenced using (pid)
 ),

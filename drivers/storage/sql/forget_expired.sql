@@ -29,6 +29,13 @@ chosen as materialized (
     limit $7
     for update skip locked
 ),
+retirements as (
+    insert into retired (pid, seq, head)
+    select pid, seq, head from lease where pid = any (array(select pid from chosen))
+    on conflict (pid) do nothing
+),
+marks as (delete from mark where pid = any (array(select pid from chosen))),
+salts as (delete from salt where pid = any (array(select pid from chosen))),
 entries as (delete from entry where pid = any (array(select pid from chosen))),
 intents as (delete from intent where pid = any (array(select pid from chosen))),
 pages as (delete from page where pid = any (array(select pid from chosen))),

@@ -6,7 +6,7 @@ select
     coalesce(e.body || e.rest, e.rest, '') as body,
     coalesce(i.epoch, 0) as epoch, coalesce(i.note, '') as note,
     extract(epoch from i.at)::float8 as began_at, e.took,
-    coalesce(i.rule, '') as rule
+    coalesce(i.rule, '') as rule, coalesce(e.erased, false) as erased
 from (select * from entry where pid = $1 and ($2::integer is null or step = $2)) as e
 full join (select * from intent where pid = $1 and ($2::integer is null or step = $2)) as i
     using (step, path)

@@ -138,7 +138,7 @@ async def test_a_command_makes_due_until_it_is_taken(driver: StorageDriver) -> N
         assert (command.signal, command.grace_s) == ("TERM", 2.5)
         (taken,) = await driver.claim(ClaimProcesses(pid=pid, due_by=0.0))
         back = record(pid, state="parked", waits_in=("receive",), epoch=taken.epoch)
-        obeyed = TakeCommand(number=command.number)
+        obeyed = TakeCommand(number=command.number, signal=command.signal)
         await put(driver, pid, obeyed, SaveProcess(record=back), epoch=taken.epoch)
         assert await driver.read(ReadCommands(pid=pid)) == ()
         assert not await is_due(driver, pid)

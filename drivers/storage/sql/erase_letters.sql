@@ -1,0 +1,1 @@
+delete from letter where pid = $1

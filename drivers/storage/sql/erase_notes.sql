@@ -1,0 +1,1 @@
+update intent set note = '' where pid = $1

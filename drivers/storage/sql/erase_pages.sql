@@ -1,0 +1,1 @@
+update page set text = null, rest = null where pid = $1

@@ -1,0 +1,1 @@
+update question set text = '', answer = null, closed = true where pid = $1

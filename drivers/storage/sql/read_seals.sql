@@ -1,0 +1,1 @@
+select number, at, leaves, hash from seal order by number

@@ -1,0 +1,1 @@
+update salt set salt = $2 where pid = $1
