@@ -47,6 +47,7 @@ BENCHES = (
     "durable_loops",
     "durable_disk",
     "durable_server",
+    "audit",
 )
 TINY = Effort(seconds=0, count=20)
 

@@ -65,7 +65,7 @@ async def _steps(service: "Processes", live: Live) -> str:
     definition = service.programs[live.record.program, live.record.version]
     said = Transcript(service, live)
     process = Process(service, live, said)
-    if not live.record.state_json:
+    if live.record.state_json == "null":  # which is no program's
         raise Erased(f"what process {live.record.pid} has said was erased; it cannot go on")
     state: Any = definition.state.model_validate_json(live.record.state_json)
     while True:

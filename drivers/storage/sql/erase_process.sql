@@ -1,2 +1,2 @@
--- An empty state is that of no program: whoever goes on with it is told. Names stay.
-update process set state_json = '', result = null, error = null where pid = $1
+-- Null is the state of no program: whoever goes on with it is told. Names stay.
+update process set state_json = 'null', result = null, error = null where pid = $1

@@ -171,6 +171,7 @@ def _table(statement: str) -> str:
 
 async def test_what_a_superuser_has_changed_is_found_and_named(server: Server) -> None:
     async with trial(server) as at:
+        found: dict[Pid, Fault] = {}
         for what, (statement, place) in EDITS.items():
             pid = await worked(at.driver)
             await at.tamper(f"{statement} and {_table(statement)}.pid = {pid}")
