@@ -14,6 +14,7 @@ ROOT = bytes(32)
 """What stands before the first link, and before the first seal."""
 BORN, ENDED_AS, MEANT, NOTED, OBEYED = "@born", "@ended", "@meant", "@noted", "@obeyed"
 """Kinds of links that are no syscall's outcome."""
+PLACE = struct.Struct(">qqq?5I")
 LEAF = struct.Struct(">?qq32s")
 Said = tuple[str, Key, bytes, bool, float | None]
 """The kind, the key, the fingerprint, whether it failed, and the seconds that it took."""
@@ -100,8 +101,8 @@ def linked(before: bytes, place: tuple[int, int, int], said: Said, mark: bytes) 
     kind, key, fingerprint, failed, took_s = said
     took = b"" if took_s is None else struct.pack(">f", took_s)
     parts = (kind.encode(), key.encode(), fingerprint, took, mark)
-    told = b"".join(struct.pack(">I", len(part)) + part for part in parts)
-    return hashlib.sha256(before + struct.pack(">qqq?", *place, failed) + told).digest()
+    told = PLACE.pack(*place, failed, *map(len, parts))
+    return hashlib.sha256(b"".join((before, told, *parts))).digest()
 
 
 def sealed(before: bytes, number: int, at: int, leaves: bytes) -> bytes:

@@ -1,8 +1,11 @@
 """The chained log: what a superuser changes is found and named, what is erased stays provable."""
 
+import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +49,7 @@ from aoskernel.subsystems.storage.driver import (
     linked,
 )
 
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "audit.md"
 INSERTED = """
 insert into entry
 select pid, step, took, epoch, seq + 1, failed, '77', kind, fingerprint, body, rest, hash, erased
@@ -440,6 +444,29 @@ async def test_without_audit_nothing_is_chained_and_that_is_told(server: Server)
             await put(audited, pid, outcome(9), epoch=taken.epoch)
             found = await at.verified()
             assert (found.faults, found.links, found.unchained) == ([], 6, 5)
+
+
+async def test_the_program_in_the_documents_finds_it_too(server: Server, tmp_path: Path) -> None:
+    (text,) = re.findall(
+        r"^```python verify.py\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "verify.py").write_text(text)
+
+    async def checked() -> tuple[int, str]:
+        command = [sys.executable, str(tmp_path / "verify.py"), at.dsn, at.schema]
+        done = await anyio.run_process(command, check=False)
+        return done.returncode, done.stdout.decode()
+
+    async with trial(server) as at:
+        pid = await worked(at.driver)
+        await put(at.driver, pid, SaveProcess(record=record(pid, state="parked")))
+        await at.driver.erase(EraseBodies(pid=pid, key="0:3"))
+        await at.sealed()
+        code, told = await checked()
+        assert (code, told.partition(" and ")[0]) == (0, "6 links")
+        await at.tamper("update entry set rest = 'x' where path = '1'")
+        code, told = await checked()
+        assert (code, told.partition(" (")[0]) == (1, f"process {pid}: call 0:1")
 
 
 def test_what_is_in_memory_keeps_no_audit() -> None:
