@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,14 +97,24 @@ def of_modules(names: Iterable[str], level: str) -> Iterator[str]:
         spec = find_spec(name)
         if spec is None or spec.origin is None:
             continue
-        module = ast.parse(Path(spec.origin).read_text("utf-8"))
+        door, *rooms = map(parsed, files(Path(spec.origin)))
         if level == "###":
-            yield f"## {name}\n\n{ast.get_docstring(module)}"
-        for node, after in pairs(module.body):
+            yield f"## {name}\n\n{ast.get_docstring(door)}"
+        for node, after in chain.from_iterable(pairs(module.body) for module in (door, *rooms)):
             if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
                 yield entry(node, level, node.name)
             elif isinstance(node, ast.Assign) and sentence(after):
                 yield alias(node, after, level)
+
+
+def files(origin: Path) -> list[Path]:
+    """A module's; of a package those behind its door too."""
+    beside = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else []
+    return [origin, *(path for path in beside if path != origin)]
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
 
 
 def pairs(body: list[ast.stmt]) -> Iterator[tuple[ast.stmt, ast.stmt]]:
