@@ -30,6 +30,7 @@ BENCHES = (
     "publish",
     "spares",
     "guards",
+    "many_tools",
     "turn",
     "sight",
     "quota",

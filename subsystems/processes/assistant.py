@@ -2,9 +2,10 @@
 
 from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from ...kernel.errors import KernelError
+from ..tools.messages import FINDER
 from .program import Exit, Process, Program
 
 SYSTEM = "You are a careful assistant. Use the tools when they help. Answer briefly."
@@ -38,6 +39,7 @@ class Assistant(Program[str], name="assistant", version="1"):
     max_tokens: int | None = None
     steps: int = 0
     asked: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
 
     async def step(self, process: Process) -> Self | Exit[str]:
         if self.steps == 0:
@@ -45,6 +47,7 @@ class Assistant(Program[str], name="assistant", version="1"):
         reply = await process.think(
             self.task if self.steps == 0 else None,
             tools=self.tools,
+            found=self.found,
             model=self.model,
             max_tokens=self.max_tokens,
         )
@@ -52,14 +55,22 @@ class Assistant(Program[str], name="assistant", version="1"):
             return Exit(reply.text)
         if self.steps + 1 >= self.max_steps:
             raise StepLimit(f"not done after {self.max_steps} steps; more with max_steps=")
-        await process.attempt_all(reply.tool_calls)
+        results = await process.attempt_all(reply.tool_calls)
         asked = tuple(f"{call.name}{call.arguments}" for call in reply.tool_calls)
         if set(asked) <= set(self.asked):  # it turns in circles
             last = await process.think(
                 ENOUGH + self.task, schema=Conclusion, model=self.model, max_tokens=self.max_tokens
             )
             return Exit(last.answer)
-        return self.next(steps=self.steps + 1, asked=(*self.asked, *asked))
+        pairs = zip(reply.tool_calls, results, strict=True)
+        new = [name for call, told in pairs if call.name == FINDER for name in _named(told)]
+        found = tuple(dict.fromkeys((*self.found, *new)))
+        return self.next(steps=self.steps + 1, asked=(*self.asked, *asked), found=found)
+
+
+def _named(told: JsonValue) -> list[str]:
+    """The tools that a search has found; a failure is text, and found none."""
+    return list(told) if isinstance(told, dict) else []
 
 
 assistant = Assistant

@@ -30,6 +30,7 @@ from ..storage.messages import (
 from ..tools.messages import (
     CallTool,
     FindTools,
+    OfferTools,
     OutcomeLost,
     Reconcile,
     Reconciled,
@@ -98,6 +99,7 @@ class Process:
         prompt: str | None = None,
         *,
         tools: Sequence[str] | None = (),
+        found: Sequence[str] = (),
         model: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
@@ -118,6 +120,7 @@ class Process:
         *,
         schema: type[BaseModel] | None = None,
         tools: Sequence[str] | None = (),
+        found: Sequence[str] = (),
         model: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
@@ -125,7 +128,8 @@ class Process:
         """Let the model go on with this process's context.
 
         `prompt` and reply become pages of the context. `tools` names the tools the model may
-        ask for (None: all there are); asking for one is up to you: `await self.call(call)`.
+        ask for (None: all there are, or where those are too many the tool that finds them, with
+        those it has `found`); asking for one is up to you: `await self.call(call)`.
         With a `schema` the reply is that type's object. `model` is an address, "llm.fast".
         Raises ModelError, ContextOverflow, BadReply.
         """
@@ -133,10 +137,11 @@ class Process:
         if max_tokens is not None or temperature is not None:
             sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
         schema_json = None if schema is None else schema.model_json_schema()
-        said = (prompt, schema_json, tools and sorted(tools), model, max_tokens, temperature)
+        said: tuple[Any, ...] = (prompt, schema_json, tools and sorted(tools), model)
+        said += (max_tokens, temperature, *((list(found),) if found else ()))
 
         async def work(origin: Origin) -> Outcome:
-            offered = await self._offered(tools)
+            offered = await self._offered(tools, found)
             new = () if prompt is None else (Page(role="user", text=prompt),)
 
             async def complete(to: str | None) -> Completion:
@@ -170,11 +175,14 @@ class Process:
         except ValidationError as error:
             raise BadReply(completion.text, str(error.errors()[0]["msg"])) from error
 
-    async def _offered(self, tools: Sequence[str] | None) -> tuple[ToolSpec, ...]:
-        if tools is not None and not tools:
+    async def _offered(
+        self, tools: Sequence[str] | None, found: Sequence[str]
+    ) -> tuple[ToolSpec, ...]:
+        if tools is None:
+            return await self._service.request(OfferTools(found=tuple(found)))
+        if not tools:
             return ()
-        names = None if tools is None else tuple(tools)
-        return tuple(t.spec for t in await self._service.request(FindTools(names=names)))
+        return tuple(t.spec for t in await self._service.request(FindTools(names=tuple(tools))))
 
     async def note(
         self, text: str, *, pinned: bool = False, role: Literal["user", "system"] = "user"

@@ -39,7 +39,7 @@ from ..storage.messages import (
     State,
     Write,
 )
-from ..tools.messages import CallTool, FindTools, Reconcile
+from ..tools.messages import CallTool, FindTools, OfferTools, Reconcile
 from .adoption import Adoption
 from .live import Live
 from .mailbox import Mailboxes
@@ -89,7 +89,7 @@ class Processes(
     needs_at_start=[
         *(Commit, ClaimProcesses, NewPid, ReadLog, ReadLetters, ReadProcess, FindProcesses),
         *(ReadCommands, ReadQuestions, FindAlarms, FindStranded),
-        *(Render, Complete, FindTools, CallTool, Remember, Recall, Ask, Withdraw),
+        *(Render, Complete, FindTools, OfferTools, CallTool, Remember, Recall, Ask, Withdraw),
     ],
     needs=[Reconcile],
 ):

@@ -12,6 +12,8 @@ from ...kernel.errors import KernelError
 from ...kernel.message import Effect, Event, Request, Value
 from ..llm.messages import ChatMessage, JsonObject, ToolSpec
 
+FINDER = "find_tools"
+"""The tool that finds tools."""
 SHOWN = 20
 """How many names or problems one error tells of; a model reads every one of them."""
 
@@ -223,6 +225,16 @@ class FindTools(Request[tuple[Tool, ...]], topic="tools.find", effect="none"):
     """
 
     names: tuple[str, ...] | None = None
+
+
+class OfferTools(Request[tuple[ToolSpec, ...]], topic="tools.offer", effect="none"):
+    """What to show a model that may use every tool.
+
+    All of them, unless they cost more than the budget; then the tool that finds them and, behind
+    it, those `found`, in that order: what is shown only grows at its end.
+    """
+
+    found: tuple[str, ...] = ()
 
 
 class ToolCalled(Event, topic="tools.called"):

@@ -1,20 +1,31 @@
 """Tools: a set of them around each driver, and the directory that finds them all."""
 
-from pydantic import JsonValue
+from pydantic import JsonValue, PositiveInt
 
 from ...kernel.call import here
 from ...kernel.errors import BootError
 from ...kernel.message import Event
 from ...kernel.service import Service, handles, subscribes
-from .driver import ChatMessage, Offer, Previews, Prompts, Reconciles, Remote, ToolDriver
+from .driver import (
+    ChatMessage,
+    Offer,
+    Previews,
+    Prompts,
+    Reconciles,
+    Remote,
+    ToolDriver,
+    ToolSpec,
+)
 from .host import ToolsetHost
 from .messages import (
+    FINDER,
     CallTool,
     FindTools,
     GetPrompt,
     InspectTools,
     ListPrompts,
     ListTools,
+    OfferTools,
     Preview,
     Prompt,
     Reconcile,
@@ -114,10 +125,12 @@ class Toolset(Service, name="tools", driver="tools"):
 class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):
     """The directory of all tools. It asks every toolset once, until one of them changes.
 
-    It asks at start too: two tools of one name are an error of the configuration.
+    It asks at start too: two tools of one name are an error of the configuration. Specs that
+    come to more than `budget_tokens` are not all shown to a model, which finds them instead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget_tokens: PositiveInt = 4000) -> None:
+        self._budget = budget_tokens
         self._known: dict[str, Tool] | None = None
         self._all: tuple[Tool, ...] = ()
         self._changes = 0
@@ -137,6 +150,16 @@ class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):
             return tuple([known[name] for name in names])
         except KeyError as error:
             raise UnknownTool.among(error.args[0], known) from None
+
+    @handles(OfferTools)
+    async def offer(self, request: OfferTools) -> tuple[ToolSpec, ...]:
+        known = {tool.name: tool.spec for tool in await self.find(FindTools())}
+        finder = known.pop(FINDER, None)
+        if finder is None or sum(map(_tokens, known.values())) <= self._budget:
+            return tuple(known.values())
+        told = f"{finder.description} There are {len(known)}: {', '.join(known)}"
+        wanted = dict.fromkeys(name for name in request.found if name in known)
+        return (finder.model_copy(update={"description": told}), *map(known.__getitem__, wanted))
 
     async def _ask(self) -> dict[str, Tool]:
         """Every tool by name, sorted; kept unless a toolset changed meanwhile."""
@@ -164,6 +187,11 @@ class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):
     def _forget(self) -> None:
         self._changes += 1
         self._known = None
+
+
+def _tokens(spec: ToolSpec) -> int:
+    """What it costs in a prompt, about: four characters a token."""
+    return len(spec.model_dump_json()) // 4
 
 
 def _clash(one: Tool, other: Tool) -> BootError:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BENCHES = (
     *("request", "publish", "spares", "turn", "imports", "processes", "estimator"),
-    *("breaker", "limiter", "policy", "admitted"),
+    *("breaker", "limiter", "policy", "admitted", "many_tools"),
     *("durable_step", "durable_agents", "durable_loops", "durable_disk", "durable_server"),
 )
 
