@@ -286,6 +286,7 @@ class Processes(
             priority=record.priority,
             tenant=record.tenant,
             epoch=record.epoch,
+            bounds=record.bounds,
         )
         caused_by = Envelope(here(), self.address, self.bus.time(), whose)
         # In a context of its own: a copy of ours would keep the spawning call alive with it.

@@ -428,6 +428,24 @@ async def test_bounds_hold_after_a_restart(one: OneStorage) -> None:
             await (await attach(kernel, agent.pid))
 
 
+async def test_what_a_process_asks_past_its_syscalls_is_bound_too() -> None:
+    world = World()
+    async with OneStorage().kernel(**world.tables()) as kernel:
+        agent = await spawn(kernel, sly(), mode="read_only")
+        with (
+            anyio.fail_after(10),
+            pytest.raises(ProcessFailed, match=r"refused by read_only\.deny"),
+        ):
+            await agent
+    assert world.done == []
+
+
+@program
+async def sly(self: Process) -> None:
+    ask = CallTool(name="put", arguments={"path": "/work/a"})
+    await self.asking.request(ask, to="tools.world")
+
+
 @program
 async def sleeper(self: Process) -> None:
     await self.sleep(0.3)
