@@ -12,7 +12,7 @@ from ._postgres_batch import Batch, Chain, Written, prepared
 from ._postgres_chains import Chains
 from ._postgres_connections import Connections
 from ._postgres_fresh import FreshPages
-from ._postgres_pending import Pending, fault
+from ._postgres_pending import Lease, Pending, fault
 from ._postgres_sql import sql
 
 MOST_COMMITS = 512
@@ -226,7 +226,7 @@ class Commits:
         """Of what found no row to write for: has another epoch begun, or is it there already?"""
         newest = {written.commit.pid: written for written in absent}
         rows = await self._connections.run(sql("read_leases"), list(newest), self.kernel)
-        leases = {row["pid"]: (row["epoch"], row["seq"]) for row in rows}
+        leases = {row["pid"]: Lease(*row[1:]) for row in rows}
         faults = ((pid, fault(one, leases.get(pid))) for pid, one in newest.items())
         return {pid: found for pid, found in faults if found is not None}
 

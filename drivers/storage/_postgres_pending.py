@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ...subsystems.storage import driver as d
 from ._postgres_batch import Written
@@ -36,7 +37,16 @@ class Pending:
                 done.set_exception(error)
 
 
-def fault(written: Written, lease: tuple[int, int] | None) -> d.StorageError | None:
+class Lease(NamedTuple):
+    """What a process's row says: of which epoch and commit, and whether it is this kernel's."""
+
+    epoch: int
+    seq: int
+    ours: bool | None
+    left: bool
+
+
+def fault(written: Written, lease: Lease | None) -> d.StorageError | None:
     """None where the lease, or the kernel's row for what comes from outside, says it is there."""
     pid, epoch = written.commit.pid, written.commit.epoch
     match lease:
@@ -47,9 +57,11 @@ def fault(written: Written, lease: tuple[int, int] | None) -> d.StorageError | N
             )
         case None:
             return d.Fenced(f"there is no process {pid}")
-        case (current, seq) if current == epoch and seq >= written.seq:
+        case (current, seq, ours, left) if (
+            current == epoch and seq >= written.seq and (ours or (left and written.leaves))
+        ):
             return None
-        case (current, _) if current != epoch:
+        case (current, *_) if current != epoch:
             return d.Fenced(f"process {pid} belongs to epoch {current}, this was {epoch}")
         case _ if pid in written.bears:
             return d.Fenced(f"there is a process {pid} already")

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from postgres import Server, opened, postgres
+from postgres import COMMITTED, Line, Server, opened, postgres
 from stored import born, put, record
 
 from aoskernel.drivers.storage.memory import MemoryStorage
@@ -431,6 +431,31 @@ async def _batches(server: Server, moves: list[tuple[int, str]]) -> None:
             verifier.end()
             assert verifier.faults == []
             assert verifier.unchained == 0
+
+
+async def test_a_lost_answer_leaves_one_chain(server: Server) -> None:
+    """Whether the statement before was written or not, the next goes on from where the chain ends."""
+    async with trial(server) as at, Line(server.port).laid() as line:
+        dsn = server.dsn("postgres", port=line.port)
+        async with opened(driver := postgres(dsn, schema_name=at.schema)):
+            pid = await worked(driver, turns=1)
+            line.lose(COMMITTED)
+            await put(driver, pid, outcome(1))
+            assert line.cuts == 1
+            await put(driver, pid, outcome(2))
+            found = await at.verified()
+            assert (found.faults, found.links) == ([], 4)
+
+
+async def test_a_chain_that_ends_elsewhere_is_looked_at_before_it_goes_on(server: Server) -> None:
+    """As after a statement that was written when nobody waited for it any more."""
+    async with trial(server) as at:
+        pid = await worked(at.driver, turns=1)
+        await at.tamper(f"update lease set head = sha256('x') where pid = {pid}")
+        with anyio.fail_after(10):
+            await put(at.driver, pid, outcome(1))
+        assert len(await at.driver.read(ReadLog(pid=pid))) == 2
+        assert (await at.fault()).place == "call 0:1"
 
 
 async def test_without_audit_nothing_is_chained_and_that_is_told(server: Server) -> None:
