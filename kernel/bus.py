@@ -162,6 +162,7 @@ class Bus:
         """Refuse everything from here on."""
         self.stopped = True
         self.routes.clear()
+        self._hearers.clear()
         for subscription in tuple(self.subscriptions):
             self.unsubscribe(subscription)
 
@@ -242,7 +243,8 @@ class Bus:
 
     def hears(self, kind: type[Event]) -> bool:
         """Does anybody? Lets a busy publisher not make what nobody would take."""
-        return bool(self._hearers.get(kind) or self._match(kind))
+        hearers = self._hearers.get(kind)
+        return bool(self._match(kind) if hearers is None else hearers)
 
     def _match(self, kind: type[Event]) -> tuple[Subscription, ...]:
         if self.stopped:
