@@ -51,6 +51,7 @@ class Database:
             lambda connection: connection.fetchval(sql("enter"), *self._place(0))
         )
         self._entered()
+        await self._doorbell.open()  # what is read from here on, others change audibly
         await self._bury("read_neighbours")  # a restart need not wait for its own lease
 
     def _place(self, former: int) -> tuple[str, float, int, str, str]:

@@ -1,6 +1,6 @@
 """The doorbell: what other kernels commit is heard on a connection of its own."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -14,6 +14,11 @@ PAUSE_S = 0.5
 """Between two attempts to connect."""
 
 
+class _Line(NamedTuple):
+    connection: Any
+    lost: anyio.Event
+
+
 class Doorbell:
     """Hears `pg_notify`: of commits "KERNEL PID", 0 for what no kernel knows by itself; of claims
     "only KERNEL PID", which is for the kernel that has lost the process.
@@ -21,32 +26,54 @@ class Doorbell:
 
     def __init__(self, connections: Connections, namespace: str) -> None:
         self._connections, self._namespace = connections, namespace
+        self._ring: d.Ring | None = None
+        self._early: list[d.Pid] = []  # heard while nobody was there to be told
+        self._line: _Line | None = None
         self.kernel = 0
+
+    async def open(self) -> None:
+        """Hear from now on; what is heard before `listen` is kept for it. Raises StorageError."""
+        connection = await self._connections.another()
+        line = self._line = _Line(connection, anyio.Event())
+        connection.add_termination_listener(lambda _: line.lost.set())
+        channel = "select 'aosk_' || md5(current_schema || '/' || $1)"
+        await connection.add_listener(
+            await connection.fetchval(channel, self._namespace), self._hear
+        )
+
+    def _hear(self, _connection: Any, _process: int, _channel: str, told: str) -> None:
+        *only, kernel, pid = told.split()
+        if (int(kernel) == self.kernel) != bool(only):
+            return
+        if self._ring is None:
+            self._early.append(d.Pid(int(pid)))
+        else:
+            self._ring((d.Pid(int(pid)),))
 
     async def listen(self, ring: d.Ring) -> None:
         """Ring until cancelled. Whatever may have been missed is rung for when it is back."""
-        while True:
-            try:
-                await self._listen(ring)
-            except (*errors.VENDOR, d.StorageError):
-                await anyio.sleep(PAUSE_S)
-
-    async def _listen(self, ring: d.Ring) -> None:
-        connection, lost = await self._connections.another(), anyio.Event()
-
-        def hear(_connection: Any, _process: int, _channel: str, told: str) -> None:
-            *only, kernel, pid = told.split()
-            if (int(kernel) == self.kernel) == bool(only):
-                ring((d.Pid(int(pid)),))
-
+        self._ring = ring
+        early, self._early = self._early, []
+        ring(early)
         try:
-            connection.add_termination_listener(lambda _: lost.set())
-            channel = "select 'aosk_' || md5(current_schema || '/' || $1)"
-            await connection.add_listener(await connection.fetchval(channel, self._namespace), hear)
-            ring(None)
-            await self._watch(connection, lost)
+            while True:
+                try:
+                    if self._line is None:
+                        await self.open()
+                        ring(None)
+                    assert self._line is not None
+                    await self._watch(*self._line)
+                except (*errors.VENDOR, d.StorageError):
+                    await anyio.sleep(PAUSE_S)
+                finally:
+                    self.close()
         finally:
-            connection.terminate()
+            self._ring = None
+
+    def close(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.connection.terminate()
 
     async def _watch(self, connection: Any, lost: anyio.Event) -> None:
         while not lost.is_set():

@@ -103,6 +103,10 @@ class Quotas(
             await self._commit(ANYONE, *self._configured)
         await self._books.learn(self)
 
+    async def run(self) -> None:
+        """What was set between that look and the first bell is read now."""
+        await self._books.learn(self)
+
     def hand_over(self, successor: "Quotas") -> None:
         """Who waits goes on waiting, under what the successor has read."""
         self._books.learn_from(successor._books)

@@ -145,7 +145,7 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.PostLetter: lambda write: ((), _json("letter", write.body)),
     words.TakeLetter: lambda write: ((), ()),
     words.PostCommand: lambda write: ((), ()),
-    words.TakeCommand: lambda write: ((write.signal,), ()),
+    words.TakeCommand: lambda write: ((("signal", write.signal),), ()),
     words.Announce: lambda write: ((), ()),
     words.PutQuestion: lambda write: ((), (write.text, *write.choices)),
     words.CloseQuestion: lambda write: ((), ()),
