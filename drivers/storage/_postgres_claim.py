@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...subsystems.storage import driver as d
-from ._postgres_sql import sql
+from ._postgres_sql import SEALING, sql
 
 
 class Claim:
@@ -27,6 +27,7 @@ class Claim:
         if self.rows and await connection.fetch(sql("confirm"), *self.which()):
             return self.rows
         async with connection.transaction():
+            await connection.execute(sql("wait_for_seals"), SEALING)
             self.rows = await connection.fetch(sql("claim"), *self._asked)
         return self.rows
 

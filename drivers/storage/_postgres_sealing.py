@@ -10,11 +10,9 @@ from ...subsystems.storage import driver as d
 from ._postgres_chains import Chains
 from ._postgres_connections import Connections
 from ._postgres_line import Connection
-from ._postgres_sql import sql
+from ._postgres_sql import SEALING, sql
 
 EVERY_S = 0.5
-LOCK = 0x0A05_0002
-"""The advisory lock of whoever seals: one kernel at a time, whichever it is."""
 MOST = 10_000
 """Leaves of a seal; what is left over goes into the next."""
 IDLE = 10
@@ -52,7 +50,7 @@ class Sealer:
 async def _seal(connection: Connection) -> int:
     """The lock first: only a statement that comes after it sees the seal before this one."""
     async with connection.transaction():
-        if not await connection.fetchval(sql("lock_seals"), LOCK):
+        if not await connection.fetchval(sql("lock_seals"), SEALING):
             return 0
         rows = await connection.fetch(sql("take_unsealed"), MOST)
         if rows:

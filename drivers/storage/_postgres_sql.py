@@ -5,6 +5,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).with_name("sql")
 
+SEALING = 0x0A05_0002
+"""The advisory lock of whoever seals, one kernel at a time; who claims shares it."""
+
 
 @cache
 def sql(name: str) -> str:
