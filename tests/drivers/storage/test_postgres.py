@@ -276,5 +276,5 @@ async def test_a_commit_that_is_too_large_is_refused_before_it_is_sent(
         with pytest.raises(StorageRefused, match=r"50\.0 MiB is more than the limit of 16 MiB"):
             await service.commit(Commit(pid=pid, epoch=0, writes=(small, large)))
         assert await driver.read(ReadPages(pid=pid)) == ()
-        await service.commit(Commit(pid=pid, epoch=0, writes=(small,)))
+        await driver.commit(Commit(pid=pid, epoch=0, writes=(small,)))
         assert len(await driver.read(ReadPages(pid=pid))) == 1
