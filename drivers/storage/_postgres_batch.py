@@ -167,6 +167,9 @@ class Written:
         self._row("questions", self.commit.pid, *place(write.key), *said)
 
     def _close(self, write: d.CloseQuestion) -> None:
+        if write.decision:
+            said = {"decision": write.decision}
+            self._mark(self.commit.pid, d.DECIDED, said, key=write.key)
         self._row("closed", self.commit.pid, *place(write.key))
 
     def _answer(self, write: d.AnswerQuestion) -> None:

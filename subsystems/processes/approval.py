@@ -67,7 +67,8 @@ async def _asking(service: "Processes", origin: Origin, needed: NeedsApproval) -
 
 def _answered(answer: str, question: Question, needed: NeedsApproval) -> tuple[Write, ...]:
     """What is written down of the answer, in one commit."""
-    close = CloseQuestion(key=question.key)
+    decision = f"{answer}: {needed.what} ({needed.rule})"
+    close = CloseQuestion(key=question.key, decision=redacted(decision))
     if answer != ALWAYS:
         return (close,)
     body = {**needed.grant, "number": question.number}

@@ -12,7 +12,8 @@ from .messages import Key, Pid
 
 ROOT = bytes(32)
 """What stands before the first link, and before the first seal."""
-BORN, ENDED_AS, MEANT, NOTED, OBEYED = "@born", "@ended", "@meant", "@noted", "@obeyed"
+BORN, ENDED_AS, OBEYED = "@born", "@ended", "@obeyed"
+MEANT, NOTED, DECIDED = "@meant", "@noted", "@decided"
 """Kinds of links that are no syscall's outcome."""
 PLACE = struct.Struct(">qqq?5I")
 LEAF = struct.Struct(">?qq32s")

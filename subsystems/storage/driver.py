@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from ...kernel.message import R, Request
 from .chain import (
     BORN,
+    DECIDED,
     ENDED_AS,
     LEAF,
     MEANT,
@@ -111,6 +112,7 @@ from .verifying import Fault, Item, Verifier
 
 __all__ = [
     "BORN",
+    "DECIDED",
     "ENDED",
     "ENDED_AS",
     "LEAF",

@@ -148,7 +148,7 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     words.TakeCommand: lambda write: ((("signal", write.signal),), ()),
     words.Announce: lambda write: ((), ()),
     words.PutQuestion: lambda write: ((), (write.text, *write.choices)),
-    words.CloseQuestion: lambda write: ((), ()),
+    words.CloseQuestion: lambda write: ((), (write.decision,)),
     words.AnswerQuestion: lambda write: ((), (write.text,)),
     words.AddMemory: lambda write: _memory(write.memory),
     words.AddVector: lambda write: ((("embedder", write.embedder),), ()),

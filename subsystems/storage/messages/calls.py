@@ -101,10 +101,14 @@ class PutQuestion:
 
 @dataclass(slots=True, kw_only=True)
 class CloseQuestion:
-    """Nobody waits for the answer any more; one that is there stays."""
+    """Nobody waits for the answer any more; one that is there stays.
+
+    `decision` is what a human has decided by it, of a call that needed approval.
+    """
 
     write: Literal["closed"] = "closed"
     key: Key
+    decision: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

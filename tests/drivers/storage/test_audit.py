@@ -22,6 +22,7 @@ from aoskernel.subsystems.storage.driver import (
     AddPage,
     Audited,
     ClaimProcesses,
+    CloseQuestion,
     Commit,
     EraseBodies,
     Erased,
@@ -346,19 +347,21 @@ async def test_what_retention_deletes_is_retired_and_not_missing(server: Server)
         assert (gone.pid, gone.place) == (other, "the whole log")
 
 
-async def test_calls_that_must_not_be_repeated_notes_commands_and_ends_are_links(
+async def test_calls_that_must_not_be_repeated_decisions_commands_and_ends_are_links(
     server: Server,
 ) -> None:
     async with trial(server) as at:
         pid = await born(at.driver)
         await put(at.driver, pid, Intend(key="0:0", kind="pay", fingerprint="ab", effect="once"))
         await put(at.driver, pid, Intend(key="0:1", kind="see", fingerprint="ab", effect="none"))
+        await put(at.driver, pid, CloseQuestion(key="0:1?ab.0", decision="approve: see"))
+        await put(at.driver, pid, CloseQuestion(key="0:1?ab.1"))
         await at.driver.commit(_outside(PostCommand(to=pid, signal="TERM")))
         (command,) = await at.driver.read(ReadCommands(pid=pid))
         obeyed = TakeCommand(number=command.number, signal=command.signal)
         await put(at.driver, pid, obeyed, SaveProcess(record=record(pid, state="killed")))
         kinds = [item.kind async for item in at.driver.trail(pid) if isinstance(item, Link)]
-        assert kinds == ["@born", "@meant", "@obeyed", "@ended"]
+        assert kinds == ["@born", "@meant", "@decided", "@obeyed", "@ended"]
         assert (await at.verified()).faults == []
 
 
