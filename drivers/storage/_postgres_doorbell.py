@@ -51,7 +51,9 @@ class Doorbell:
             self._ring((d.Pid(int(pid)),))
 
     async def listen(self, ring: d.Ring) -> None:
-        """Ring until cancelled. Whatever may have been missed is rung for when it is back."""
+        """Ring until cancelled: at once for what was heard before, and for whatever may have been
+        missed when the line is back.
+        """
         self._ring = ring
         early, self._early = self._early, []
         ring(early)

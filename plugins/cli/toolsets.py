@@ -9,7 +9,7 @@ from ...kernel import Kernel, Service
 from ...kernel.config import Config
 from ...kernel.errors import KernelError
 from ...subsystems.tools.messages import InspectTools, ListTools
-from . import output
+from . import loop, output
 from .choice import find
 from .exits import ExitCode
 
@@ -19,7 +19,7 @@ DESCRIBED = 60
 
 def show(config_file: Path | None, *, as_json: bool) -> int:
     """Start every toolset, and nothing else. One that does not start is told of, not an end."""
-    toolsets = anyio.run(_toolsets, Config.load(find(config_file)))
+    toolsets = loop.run(_toolsets, Config.load(find(config_file)))
     failed = any(toolset["state"] == "failed" for toolset in toolsets)
     if as_json:
         output.document({"ok": not failed, "toolsets": toolsets})
@@ -32,7 +32,7 @@ async def _toolsets(config: Config) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     async with anyio.create_task_group() as tasks:
         for service in config.build():
-            if any(handled.message is ListTools for handled in service.__handled__):
+            if any(handled.message is InspectTools for handled in service.__handled__):
                 tasks.start_soon(_look, service, found)
     return sorted(found, key=lambda toolset: str(toolset["address"]))
 

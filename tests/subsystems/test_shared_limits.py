@@ -130,7 +130,7 @@ def test_what_is_shared_is_seen_by_both() -> None:
     async def scenario() -> None:
         storage = OneStorage()
         table = shared("2/min burst 2")
-        routes = {"llm.complete": {"guards": ["limiter"], "off": ["scheduler"]}}
+        routes = {"llm.complete": {"guards": ["limiter"], "off": ["scheduler", "retry"]}}
         one, two = (storage.kernel(limiter=table, routes=routes) for _ in range(2))
         async with one, two:
             await ask(one, "go")

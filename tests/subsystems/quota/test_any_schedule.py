@@ -27,7 +27,7 @@ from aoskernel.subsystems.storage.messages import (
     ReadSpent,
 )
 
-MOST_PROMPT, MOST_REPLY, SLOTS = 60, 40, 4
+MOST_PROMPT, MOST_REPLY, SLOTS = 70, 40, 4
 NEED = MOST_PROMPT + MOST_REPLY
 """No call reserves more."""
 
