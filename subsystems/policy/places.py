@@ -1,7 +1,7 @@
 """Where paths lead, and whom URLs ask.
 
 A path is where the system would find it: `..` and links are followed before it is compared, and
-whole names are, so that `/work-old` is not below `/work`. What opens it may still find something
+whole names are, so that `/desk-old` is not below `/desk`. What opens it may still find something
 else there a moment later; keeping that inside is the tool's own jail.
 """
 

@@ -46,7 +46,7 @@ def judge(mode: Mode | None = None, **lists: list[Any]) -> Judge:
 
 
 def decide(
-    by: Judge, of: Tool, bounds: tuple[str, ...] = (), root: str = "/work", **arguments: Any
+    by: Judge, of: Tool, bounds: tuple[str, ...] = (), root: str = "/desk", **arguments: Any
 ) -> Decision:
     layers = by.layers(bounds, "tools.call", of.name)
     case = (arguments, resources(of, arguments), Places(root))
@@ -238,14 +238,14 @@ SAYS = {
     ),
 }
 CALLS: dict[str, tuple[Tool, dict[str, str]]] = {
-    "read": (READ, {"path": "/work/a"}),
-    "write": (WRITE, {"path": "/work/a"}),
-    "delete": (DELETE, {"path": "/work/a"}),
-    "move": (MOVE, {"source": "/work/a", "target": "/work/b"}),
+    "read": (READ, {"path": "/desk/a"}),
+    "write": (WRITE, {"path": "/desk/a"}),
+    "delete": (DELETE, {"path": "/desk/a"}),
+    "move": (MOVE, {"source": "/desk/a", "target": "/desk/b"}),
     "fetch": (FETCH, {"url": "https://example.org/"}),
     "shell": (SHELL, {"command": "make"}),
-    "read outside": (READ, {"path": "/work/../etc/passwd"}),
-    "write outside": (WRITE, {"path": "/work-old/a"}),
+    "read outside": (READ, {"path": "/desk/../etc/passwd"}),
+    "write outside": (WRITE, {"path": "/desk-old/a"}),
     "fetch private": (FETCH, {"url": "http://169.254.169.254/"}),
 }
 
@@ -262,7 +262,7 @@ def test_what_is_configured_goes_before_a_mode_but_for_what_the_mode_denies() ->
     assert verdict(fetches, FETCH, url="https://example.org/") == "allow"
     assert verdict(fetches, FETCH, url="https://example.com/") == "ask"
     writes = judge("read_only", allow=["tools.call:write"])
-    assert decide(writes, WRITE, path="/work/a") == Decision(
+    assert decide(writes, WRITE, path="/desk/a") == Decision(
         verdict="deny", rule="read_only.deny tools.call:* (access write or delete)"
     )
 
@@ -270,7 +270,7 @@ def test_what_is_configured_goes_before_a_mode_but_for_what_the_mode_denies() ->
 # Properties
 
 names = st.sampled_from([one.name for one in TOOLS])
-places = st.sampled_from([".", "/work/src", "/etc", "/"])
+places = st.sampled_from([".", "/desk/src", "/etc", "/"])
 hosts = st.sampled_from(["example.org", "*.example.org", "*"])
 conditions = st.fixed_dictionaries(
     {"call": names.map("tools.call:{}".format) | st.just("tools.call:*")},
@@ -281,7 +281,7 @@ conditions = st.fixed_dictionaries(
         "outside": places,
         "hosts": hosts,
         "private": st.just(True),
-        "where": st.sampled_from([{"path": "/work/*"}, {"command": "m*"}]),
+        "where": st.sampled_from([{"path": "/desk/*"}, {"command": "m*"}]),
     },
 )
 lists = st.fixed_dictionaries(

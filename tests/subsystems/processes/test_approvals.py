@@ -39,7 +39,7 @@ from aoskernel.subsystems.storage.messages import Question
 from aoskernel.subsystems.tools.messages import CallTool
 
 DELETES = "standard.ask tools.call:* (access delete)"
-FROM_NOW_ON = "from now on, for tenant default, tools.call:remove path=/work/a"
+FROM_NOW_ON = "from now on, for tenant default, tools.call:remove path=/desk/a"
 KNOWS = {"programs": [__name__], "park_after_s": 0.01}
 
 
@@ -47,7 +47,7 @@ class World:
     """Files that are only names, and what was done to them."""
 
     def __init__(self) -> None:
-        self.root, self.done = "/work", list[str]()
+        self.root, self.done = "/desk", list[str]()
         self.shut = anyio.Event()
         self.shut.set()
 
@@ -84,7 +84,7 @@ class World:
 
 
 @program
-async def remover(self: Process, path: str = "/work/a") -> str:
+async def remover(self: Process, path: str = "/desk/a") -> str:
     try:
         return str(await self.call("remove", path=path))
     except Refused as refused:
@@ -93,7 +93,7 @@ async def remover(self: Process, path: str = "/work/a") -> str:
 
 @program
 async def twice(self: Process) -> list[str]:
-    return [str(await self.call("remove", path="/work/a")) for _ in range(2)]
+    return [str(await self.call("remove", path="/desk/a")) for _ in range(2)]
 
 
 @program
@@ -120,8 +120,8 @@ async def answer(kernel: Kernel, text: str) -> Question:
 @pytest.mark.parametrize(
     ("said", "result", "done"),
     [
-        ("approve", "gone", ["remove /work/a"]),
-        ("always", "gone", ["remove /work/a"]),
+        ("approve", "gone", ["remove /desk/a"]),
+        ("always", "gone", ["remove /desk/a"]),
         (
             "deny",
             f"refused: tools.call:remove is not done: a human has refused it ({DELETES})",
@@ -144,7 +144,7 @@ async def test_a_call_that_a_rule_asks_about_waits_for_a_human(
     assert question.choices == ("approve", "deny", "always")
     assert question.text.splitlines() == [
         "tools.call:remove is to be called; approve it?",
-        '  path: "/work/a"',
+        '  path: "/desk/a"',
         f"asked because of {DELETES}",
         f"approve: this once; deny: not at all; always: {FROM_NOW_ON}",
     ]
@@ -198,7 +198,7 @@ async def test_an_approval_is_of_one_call_and_the_next_asks_again() -> None:
 
 async def test_the_approval_of_another_call_is_none_of_this_one() -> None:
     async with OneStorage().kernel(**World().tables()) as kernel:
-        ask = CallTool(name="remove", arguments={"path": "/work/a"})
+        ask = CallTool(name="remove", arguments={"path": "/desk/a"})
 
         async def made(*approved: str) -> Any:
             origin = Origin(approved=approved)
@@ -218,7 +218,7 @@ async def test_always_is_durable_and_can_be_revoked() -> None:
             assert await agent == ["gone", "gone"]
     async with one.kernel(**world.tables()) as kernel:
         (grant,) = await kernel.request(ListGrants())
-        assert (grant.number, str(grant.rule)) == (number, "tools.call:remove path=/work/a")
+        assert (grant.number, str(grant.rule)) == (number, "tools.call:remove path=/desk/a")
         with anyio.fail_after(10):
             assert await (await spawn(kernel, remover())) == "gone"
         await kernel.request(RevokeGrant(number=number))
@@ -229,7 +229,7 @@ async def test_always_is_durable_and_can_be_revoked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tenant", "path"), [("other", "/work/a"), ("default", "/work/b"), ("default", "/work/../a")]
+    ("tenant", "path"), [("other", "/desk/a"), ("default", "/desk/b"), ("default", "/desk/../a")]
 )
 async def test_what_is_always_allowed_is_of_its_tenant_and_its_paths(
     tenant: str, path: str
@@ -287,7 +287,7 @@ async def test_an_application_cannot_wait_for_a_human_and_is_told_so() -> None:
     async with OneStorage().kernel(**World().tables()) as kernel:
         with pytest.raises(Refused, match="only a process can wait for one; spawn a process"):
             await kernel.request(
-                CallTool(name="remove", arguments={"path": "/work/a"}), to="tools.world"
+                CallTool(name="remove", arguments={"path": "/desk/a"}), to="tools.world"
             )
 
 
@@ -365,11 +365,11 @@ async def test_each_decision_is_told_with_its_rule_and_kept_in_the_log() -> None
 
 @program
 async def clerk(self: Process) -> None:
-    await self.call("put", path="/work/a", text="yes")
+    await self.call("put", path="/desk/a", text="yes")
     for name, arguments in (
-        ("put", {"path": "/work/a", "text": "no"}),
-        ("remove", {"path": "/work/a"}),
-        ("remove", {"path": "/work/b"}),
+        ("put", {"path": "/desk/a", "text": "no"}),
+        ("remove", {"path": "/desk/a"}),
+        ("remove", {"path": "/desk/b"}),
     ):
         try:
             await self.call(name, **arguments)
@@ -395,7 +395,7 @@ async def clerk(self: Process) -> None:
             {"capabilities": ["tools.call:*"]},
             "capabilities",
         ),
-        ({"mode": "trusted", "capabilities": ["tools.call:rem* path=/work/*"]}, {}, None),
+        ({"mode": "trusted", "capabilities": ["tools.call:rem* path=/desk/*"]}, {}, None),
     ],
 )
 async def test_a_child_may_what_its_parent_may_or_less(
@@ -442,14 +442,14 @@ async def test_what_a_process_asks_past_its_syscalls_is_bound_too() -> None:
 
 @program
 async def sly(self: Process) -> None:
-    ask = CallTool(name="put", arguments={"path": "/work/a"})
+    ask = CallTool(name="put", arguments={"path": "/desk/a"})
     await self.asking.request(ask, to="tools.world")
 
 
 @program
 async def sleeper(self: Process) -> None:
     await self.sleep(0.3)
-    await self.call("remove", path="/work/a")
+    await self.call("remove", path="/desk/a")
 
 
 @pytest.mark.parametrize(
@@ -469,21 +469,21 @@ async def test_what_is_no_mode_or_capability_is_refused_at_spawn(given: Any, tol
 # A run as coding goes
 
 STEPS: tuple[tuple[str, dict[str, str]], ...] = (
-    *(("look", {"path": f"/work/src/{name}.py"}) for name in "abcdef"),
-    *(("put", {"path": f"/work/src/{name}.py", "text": "new"}) for name in "abcdef"),
-    *(("look", {"path": f"/work/tests/test_{name}.py"}) for name in "abcdefg"),
-    ("put", {"path": "/work/notes.md", "text": "done"}),
+    *(("look", {"path": f"/desk/src/{name}.py"}) for name in "abcdef"),
+    *(("put", {"path": f"/desk/src/{name}.py", "text": "new"}) for name in "abcdef"),
+    *(("look", {"path": f"/desk/tests/test_{name}.py"}) for name in "abcdefg"),
+    ("put", {"path": "/desk/notes.md", "text": "done"}),
 )
 TEMPTATIONS: dict[str, tuple[tuple[str, dict[str, str]], str]] = {
     "outside": (
-        ("put", {"path": "/work/../etc/cron.d/x"}),
+        ("put", {"path": "/desk/../etc/cron.d/x"}),
         "standard.ask tools.call:* (outside .)",
     ),
     "private": (
         ("fetch", {"url": "http://169.254.169.254/latest"}),
         "standard.ask tools.call:* (private host)",
     ),
-    "delete": (("remove", {"path": "/work/src/a.py"}), "standard.ask tools.call:* (access delete)"),
+    "delete": (("remove", {"path": "/desk/src/a.py"}), "standard.ask tools.call:* (access delete)"),
 }
 
 
@@ -519,7 +519,7 @@ async def test_twenty_steps_of_coding_ask_only_for_what_leaves_the_workspace(
 async def test_what_would_be_decided_is_told_without_doing_or_asking() -> None:
     world = World()
     async with OneStorage().kernel(**world.tables()) as kernel:
-        would = Decide(call="tools.call:remove", arguments={"path": "/work/a"})
+        would = Decide(call="tools.call:remove", arguments={"path": "/desk/a"})
         assert await kernel.request(would) == Decision(
             verdict="ask", rule="standard.ask tools.call:* (access delete)"
         )
