@@ -25,6 +25,8 @@ _SESSION = {
     "application_name": "aoskernel",
     "jit": "off",  # compiling takes longer than any statement here
 }
+IDLE = "idle_in_transaction_session_timeout"
+"""In milliseconds."""
 _OURS = {
     "plan_cache_mode": "force_generic_plan",  # a commit takes less time than its planning
     "enable_seqscan": "off",  # so the plan is right for tables that have grown since
@@ -84,8 +86,12 @@ class Connections:
         return await asyncpg.connect(
             **self._settings.connect,
             timeout=CONNECT_S,
-            server_settings={**_SESSION, **session, "search_path": self._path},
+            server_settings={**self._session(), **session, "search_path": self._path},
         )
+
+    def _session(self) -> dict[str, str]:
+        """A kernel that stops in a transaction loses it with its lease, and the locks in it."""
+        return {**_SESSION, IDLE: str(max(1, round(self._settings.lease_s * 1000)))}
 
     async def another(self) -> Connection:
         """One that is nobody else's; who takes it ends it."""
@@ -106,7 +112,7 @@ class Connections:
         while True:
             try:
                 return await asyncpg.connect(
-                    **self._settings.connect, timeout=CONNECT_S, server_settings=_SESSION
+                    **self._settings.connect, timeout=CONNECT_S, server_settings=self._session()
                 )
             except asyncpg.CannotConnectNowError:
                 if anyio.current_time() > deadline:

@@ -24,6 +24,7 @@ LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,  # this kernel stood still for too long
 )
 """The connection or the server is gone; it may come back."""
 

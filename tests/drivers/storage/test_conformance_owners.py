@@ -8,6 +8,7 @@ import pytest
 from postgres import Make, opened, running
 from stored import born, put, record
 
+from aoskernel.drivers.storage._postgres_sql import SEALING, sql
 from aoskernel.subsystems.storage.driver import (
     AddMemory,
     AddPage,
@@ -23,6 +24,11 @@ from aoskernel.subsystems.storage.driver import (
     SaveProcess,
     StorageDriver,
 )
+
+
+def connections_of(driver: Any) -> Any:
+    running = driver._running() if hasattr(driver, "_running") else driver._database
+    return running._connections
 
 
 async def parked(driver: StorageDriver, **more: Any) -> Pid:
@@ -189,6 +195,31 @@ async def test_a_kernel_whose_lease_has_run_out_loses_its_processes(make: Make) 
                     await put(frozen, pid, AddPage(page=Page(role="user", text="after")))
             assert len(await other.read(ReadPages(pid=pid))) == 1
         await frozen.stop()
+
+
+async def test_a_kernel_that_is_frozen_in_a_transaction_keeps_nobody_from_a_claim(
+    make: Make,
+) -> None:
+    """Stopped while it seals, or claims itself: who takes over waits for locks of these."""
+    frozen, other = make(lease_s=0.3), make()
+    stopped, thawed, locks = anyio.Event(), anyio.Event(), 0
+
+    async def freeze(connection: Any) -> None:
+        nonlocal locks
+        async with connection.transaction():
+            locks += await connection.fetchval(sql("lock_seals"), SEALING)
+            stopped.set()
+            await thawed.wait()
+            await connection.fetch("select 1")
+
+    async with opened(frozen), opened(other), anyio.create_task_group() as tasks:
+        pid = await parked(other)
+        tasks.start_soon(connections_of(frozen).use, freeze)
+        await stopped.wait()
+        with anyio.fail_after(10):
+            assert [taken.pid for taken in await other.claim(ClaimProcesses())] == [pid]
+        thawed.set()
+    assert locks == 2, "what it lost it does anew"
 
 
 async def test_a_kernel_that_thaws_before_anybody_claims_goes_on(make: Make) -> None:
