@@ -1,5 +1,6 @@
 """What every suite may use."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,29 @@ from aoskernel.drivers.storage._embedded_cluster import Cluster
 @pytest.fixture
 def system() -> System:
     return scripted_kernel
+
+
+class _Unseen(logging.Handler):
+    """What asyncio says of errors that nobody has looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if "never retrieved" in message:
+            self.said.append(message)
+
+
+@pytest.fixture(autouse=True)
+def _no_error_goes_unseen() -> Iterator[None]:
+    """An error in a future that nobody awaits is one that somebody should have been told of."""
+    logger, unseen = logging.getLogger("asyncio"), _Unseen()
+    logger.addHandler(unseen)
+    yield
+    logger.removeHandler(unseen)
+    assert not unseen.said, unseen.said
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -81,11 +81,9 @@ class Scheduler(Service, name="scheduler", needs=[Describe]):
                         depth=lane.depth,
                     )
                 )
-                await granted
-        except NotNow:
-            raise
+            await granted
         except BaseException:
-            if granted.done() and not granted.cancelled():
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
                 lane.release(ticket)
             else:
                 lane.forget(ticket)

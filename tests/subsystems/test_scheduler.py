@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from aoskernel import Kernel, Service, handles
 from aoskernel.kernel import Call, NotNow, Proceed
 from aoskernel.kernel.message import R
+from aoskernel.subsystems.breaker.messages import Opened
 from aoskernel.subsystems.llm.messages import (
     ChatMessage,
     Complete,
@@ -20,7 +21,7 @@ from aoskernel.subsystems.llm.messages import (
 )
 from aoskernel.subsystems.processes.messages import Origin
 from aoskernel.subsystems.scheduler.lane import Lane
-from aoskernel.subsystems.scheduler.messages import Decided
+from aoskernel.subsystems.scheduler.messages import Decided, ReadLanes
 from aoskernel.subsystems.scheduler.policies import POLICIES
 from aoskernel.subsystems.scheduler.service import Scheduler
 
@@ -179,6 +180,32 @@ async def test_a_call_that_is_not_admitted_now_is_asked_again_then() -> None:
             assert await _ask(kernel, "patient") == "patient"
         assert kernel.bus.time() >= closed.until
     assert closed.asked == 2
+
+
+class Impatient(Service, name="impatient"):
+    """A guard whose calls have somewhere else to go."""
+
+    async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
+        call.patient = False
+        return await proceed(call)
+
+
+async def test_an_impatient_call_to_a_closed_lane_is_told_so_and_takes_no_slot() -> None:
+    model = Gated(slots=2)
+    routes = {"llm.complete": ["impatient", "scheduler"]}
+    async with Kernel(model, Scheduler(), Impatient(), routes=routes) as kernel:
+        model.gate.set()
+        await _ask(kernel, "opens the lane")
+        shut = kernel.bus.time() + 3600
+        opened = Opened(circuit="llm", addresses=("llm",), until=shut, reason="away", probes=1)
+        await kernel.bus.publish(opened)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(3):
+            with pytest.raises(NotNow):
+                await _ask(kernel, "has somewhere else to go")
+        (lane,) = await kernel.request(ReadLanes())
+        assert lane.busy == 0
+    assert model.served == ["opens the lane"]
 
 
 async def test_a_scheduler_is_swapped_under_load_and_loses_nobody() -> None:
