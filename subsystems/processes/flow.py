@@ -1,6 +1,7 @@
 """Side by side: parallel, race and timeout over syscalls, each arm on a branch of its own."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import anyio
@@ -54,10 +55,11 @@ async def _run(
                 one = Ended(number, None, error)
         ended.append(one)
         if decides(one) and not (isinstance(one.error, Suspended) and said.in_doubt):
+            being_cut.enter_context(said.arms(1))  # the others: they do not wait any more
             arms.cancel_scope.cancel()
         said.rest()
 
-    with said.arms(len(work)) as started:
+    with ExitStack() as being_cut, said.arms(len(work)) as started:
         async with anyio.create_task_group() as arms:
             for number, arm in enumerate(work):
                 arms.start_soon(run, number, arm, name=f"arm {key}.{number}")

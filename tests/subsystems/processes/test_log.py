@@ -1,5 +1,6 @@
 """What is resumed says the same again: keys, fingerprints, replay, divergence."""
 
+import asyncio
 from typing import Any
 
 import anyio
@@ -7,6 +8,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from one_storage import processes_of
 from system import System
 
 from aoskernel import Kernel, KernelError, Process, ProcessFailed, program, spawn
@@ -198,6 +200,24 @@ async def test_race_takes_the_first_and_knows_it_on_resume(system: System) -> No
         with anyio.fail_after(5):
             assert await agent == "quick"
     assert runs == ["quick", "quick"]
+
+
+async def test_a_race_that_is_won_is_not_parked_while_its_losers_are_cut(system: System) -> None:
+    only_waits = []
+
+    @program
+    async def racer(self: Process) -> None:
+        live = processes_of(kernel).live[self.pid]
+
+        async def quick() -> None:
+            await self.think("quick")
+            asyncio.get_running_loop().call_soon(lambda: only_waits.append(live.only_waits))
+
+        await self.race(self.sleep(30), quick())
+
+    async with system() as kernel:
+        await (await spawn(kernel, racer()))
+    assert only_waits == [False]
 
 
 async def test_a_timeout_is_a_timeout_again_on_resume(system: System) -> None:
