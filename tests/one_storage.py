@@ -55,7 +55,7 @@ def processes_of(kernel: Kernel) -> Processes:
     return service
 
 
-async def until(check: Callable[[], Any], seconds: float = 5) -> Any:
+async def until(check: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until it gives something true; async or not."""
     with anyio.fail_after(seconds):
         while not (found := await _of(check)):
@@ -68,7 +68,7 @@ async def _of(check: Callable[[], Any]) -> Any:
     return await found if hasattr(found, "__await__") else found
 
 
-async def reached(kernel: Kernel, pid: Pid, *states: State, seconds: float = 5) -> ProcessRecord:
+async def reached(kernel: Kernel, pid: Pid, *states: State, seconds: float = 30) -> ProcessRecord:
     """The process's record, once it is in one of these states."""
 
     async def look() -> ProcessRecord | None:

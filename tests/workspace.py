@@ -26,7 +26,7 @@ async def opened(root: Path, **config: Any) -> AsyncIterator[Callable[..., Any]]
     await files.start()
 
     async def call(name: str, under_key: str = "", **arguments: Any) -> Any:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             return await files.call(name, arguments, under_key)
 
     try:

@@ -24,7 +24,7 @@ from aoskernel.drivers.storage._embedded_cluster import Cluster
 T = TypeVar("T")
 TESTS = Path(__file__).parents[1]
 SIDE_BY_SIDE = 2
-PATIENCE_S = 15
+PATIENCE_S = 60
 """For one run of the application, on a slow machine."""
 
 
@@ -83,7 +83,7 @@ def _zygote() -> Iterator["subprocess.Popen[str]"]:
 
 async def until_gone(folder: Path) -> None:
     """Wait until no process of this folder is left: no server, no watchdog, no application."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while str(folder) in await _commands():
             await anyio.sleep(0.02)
 

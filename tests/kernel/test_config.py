@@ -453,7 +453,7 @@ async def test_reload_sets_routes_and_kernel_times_anew() -> None:
 
 
 async def test_after_a_reload_services_still_stop_in_reverse() -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with Kernel.from_config(services=table()) as kernel:
             await kernel.reload(services={**table(), "new": {"use": HOLDER}})
             assert [seat.address for seat in kernel.services()] == ["holder", "new"]

@@ -45,7 +45,7 @@ class Right(Service, name="right", needs=[Back], concurrency=1):
 
 async def test_a_chain_may_come_back_to_a_service_of_concurrency_one() -> None:
     async with Kernel(Left(), Right()) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await kernel.request(A()) == "ab!"
 
 
@@ -154,7 +154,7 @@ async def test_a_wait_that_is_given_up_takes_its_permit_back() -> None:
         assert hall.most == 1
         (gate,) = (seat.gate for seat in kernel.services() if seat.address == "hall")
         assert gate.inside == {}
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await kernel.request(A())
 
 
@@ -167,7 +167,7 @@ async def test_a_wait_that_raises_takes_its_permit_back() -> None:
 
     async with Kernel(Hall(), Broken()) as kernel:
         for _ in range(3):
-            with anyio.fail_after(5), pytest.raises(LookupError):
+            with anyio.fail_after(20), pytest.raises(LookupError):
                 await kernel.request(A())
 
 

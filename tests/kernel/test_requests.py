@@ -148,7 +148,7 @@ async def test_cancelling_the_requester_cancels_the_handler() -> None:
             return 0
 
     async with Kernel(Slow()) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             with anyio.move_on_after(1):
                 await kernel.request(Double(a=1))
             assert cut.is_set()

@@ -175,7 +175,7 @@ async def _scraped(running: Kernel) -> str:
 
 
 async def test_a_model_is_not_asked_for_what_is_sensitive() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         tables: dict[str, Any] = {"tools.doors": {"driver": "python", "functions": [log_in]}}
         async with OneStorage().kernel(lambda ask: call("log_in"), **tables) as running:
             (found,) = await running.request(FindTools(names=("log_in",)))

@@ -28,7 +28,7 @@ FEW = {"driver": "python", "functions": (made(0),)}
 
 async def offered(system: System, tools: Any, *found: str, **toolbox: Any) -> tuple[ToolSpec, ...]:
     async with system(**{"tools.made": tools, "toolbox": toolbox}) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             return await kernel.request(OfferTools(found=found))
 
 
@@ -68,7 +68,7 @@ async def test_an_assistant_finds_a_tool_and_calls_it_in_the_next_turn(system: S
         return call("work_42", text="tea") if len(shown) == 2 else last.text
 
     async with system(script, **{"tools.made": MANY}) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await (await spawn(kernel, assistant(task="go"))) == "42: tea"
     assert shown[0] == [FINDER]
     assert shown[1][:2] == [FINDER, "work_42"]
@@ -81,7 +81,7 @@ async def test_a_search_without_a_query_says_so(system: System) -> None:
         return last.text if last.role == "tool" else call(FINDER, query=3)
 
     async with system(script, **{"tools.made": MANY}) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert "query: this must be a text" in await (await spawn(kernel, assistant(task="go")))
 
 

@@ -85,7 +85,7 @@ async def test_what_a_provider_says_of_its_limits_is_told() -> None:
     driver = Telling(script=["done"])
     async with Kernel(Model(driver)) as kernel, kernel.listen("llm.limits_told") as told:
         await kernel.request(ASK, to="llm")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await anext(told) == LimitsTold(address="llm", allowances=driver.allowances())
 
 

@@ -75,7 +75,7 @@ async def _queued(kernel: Kernel, tasks: Any, *turns: tuple[str, dict[str, Any]]
 async def test_the_interactive_one_that_came_last_is_served_first() -> None:
     model = Gated()
     async with Kernel(model, Scheduler(), routes=ROUTES) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 await _queued(
                     kernel,
@@ -93,7 +93,7 @@ async def test_the_interactive_one_that_came_last_is_served_first() -> None:
 async def test_fifo_serves_in_the_order_of_coming() -> None:
     model = Gated()
     async with Kernel(model, Scheduler(policy="fifo"), routes=ROUTES) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 await _queued(
                     kernel,
@@ -109,7 +109,7 @@ async def test_fifo_serves_in_the_order_of_coming() -> None:
 async def test_no_more_are_served_at_once_than_there_are_slots() -> None:
     model = Gated(slots=3)
     async with Kernel(model, Scheduler(), routes=ROUTES) as kernel:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 await _queued(kernel, tasks, *((str(n), {}) for n in range(20)))
                 assert model.inside == 3
@@ -121,7 +121,7 @@ async def test_no_more_are_served_at_once_than_there_are_slots() -> None:
 async def test_slots_may_be_set_per_address() -> None:
     model = Gated(slots=1)
     async with Kernel(model, Scheduler(slots={"llm": 4}), routes=ROUTES) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 await _queued(kernel, tasks, *((str(n), {}) for n in range(6)))
                 assert model.inside == 4
@@ -136,7 +136,7 @@ def test_a_model_without_slots_is_refused() -> None:
 async def test_who_gives_up_while_waiting_leaves_no_hole() -> None:
     model = Gated()
     async with Kernel(model, Scheduler(), routes=ROUTES) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 await _queued(kernel, tasks, ("first", {}))
                 with anyio.move_on_after(0.01):
@@ -149,7 +149,7 @@ async def test_who_gives_up_while_waiting_leaves_no_hole() -> None:
 async def test_who_is_cancelled_while_served_gives_the_slot_back() -> None:
     model = Gated()
     async with Kernel(model, Scheduler(), routes=ROUTES) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             with anyio.move_on_after(0.01):
                 await _ask(kernel, "cut")
             model.gate.set()
@@ -176,7 +176,7 @@ async def test_a_call_that_is_not_admitted_now_is_asked_again_then() -> None:
     routes = {"llm.complete": ["scheduler", "closed"]}
     async with Kernel(model, Scheduler(), closed, routes=routes) as kernel:
         closed.until = kernel.bus.time() + 0.05
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await _ask(kernel, "patient") == "patient"
         assert kernel.bus.time() >= closed.until
     assert closed.asked == 2
@@ -253,7 +253,7 @@ async def test_a_decision_says_who_was_chosen_and_who_would_have_been_next() -> 
         Kernel(model, Scheduler(), routes=ROUTES) as kernel,
         kernel.listen("scheduler.decided") as told,
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 await _queued(
                     kernel,

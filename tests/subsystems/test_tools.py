@@ -64,7 +64,7 @@ def at(address: str, driver: ToolDriver) -> Toolset:
 
 
 async def found(kernel: Kernel, *names: str) -> list[str]:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         tools = await kernel.request(FindTools(names=names or None))
     return [f"{tool.address}/{tool.name}" for tool in tools]
 
@@ -221,7 +221,7 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it() -> None:
     async with Kernel(at("tools.red", shelf), Toolbox()) as kernel:
         await anyio.wait_all_tasks_blocked()  # what started is heard: the next call asks
         shelf.open, shelf.reached = anyio.Event(), anyio.Event()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(found, kernel)
                 await shelf.reached.wait()

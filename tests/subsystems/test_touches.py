@@ -34,7 +34,7 @@ async def found(kernel: Kernel, name: str) -> Tool:
 async def touched(arguments: JsonObject) -> set[Resource]:
     tools = Toolset(PythonTools(functions=(publish,))).named("tools.python")
     async with Kernel(Toolbox(), tools) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             return set(resources(await found(kernel, "publish"), arguments))
 
 
@@ -56,7 +56,7 @@ async def test_arguments_that_do_not_fit_touch_nothing_and_raise_nothing() -> No
 async def test_a_path_of_a_workspace_is_absolute_and_is_not_yet_walked(tmp_path: Path) -> None:
     files = Toolset(Files(root=tmp_path)).named("tools.files")
     async with Kernel(Toolbox(), files) as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             read, listing = await found(kernel, "read_file"), await found(kernel, "list_files")
     assert resources(read, {"path": "sub/../a"}) == (("path", f"{tmp_path}/sub/../a", "read"),)
     assert resources(read, {"path": "/etc/passwd"}) == (("path", "/etc/passwd", "read"),)

@@ -22,7 +22,7 @@ async def test_without_its_library_the_first_text_names_the_command(
     encoder = SentenceEncoder()
     await encoder.start()
     assert encoder.card().dimensions == 512
-    with anyio.fail_after(10), pytest.raises(EmbedderMissing, match=r"aoskernel\[local\]"):
+    with anyio.fail_after(20), pytest.raises(EmbedderMissing, match=r"aoskernel\[local\]"):
         await encoder.embed(("hello",), Meter())
     await encoder.stop()
 

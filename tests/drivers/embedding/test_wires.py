@@ -49,7 +49,7 @@ def make(wire: str, url: str, **config: Any) -> Remote:
 async def asking(wire: str, play: Play, **config: Any) -> AsyncIterator[tuple[Remote, WireServer]]:
     async with playing(play) as server:
         embedder = make(wire, server.url, **config)
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             try:
                 await embedder.start()
                 yield embedder, server
@@ -159,7 +159,7 @@ async def test_a_server_that_is_gone_may_come_back(wire: str) -> None:
         pass
     embedder = make(wire, server.url)
     await embedder.start()
-    with anyio.fail_after(10), pytest.raises(EmbedderUnavailable):
+    with anyio.fail_after(20), pytest.raises(EmbedderUnavailable):
         await embedder.embed(("a",), Meter())
     await embedder.stop()
 

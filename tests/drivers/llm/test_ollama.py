@@ -97,7 +97,7 @@ class Caller:
 async def calling(play: Play, **config: Any) -> AsyncIterator[Caller]:
     async with playing(play) as wire:
         driver = Ollama(**{"model": "qwen3", "base_url": wire.url, **config})
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             try:
                 await driver.start()
                 yield Caller(driver, wire)
@@ -312,7 +312,7 @@ async def refusal(play: Play, **config: Any) -> ModelError:
     """Why the driver does not start."""
     async with playing(play) as wire:
         driver = Ollama(**{"model": "qwen3", "base_url": wire.url, **config})
-        with anyio.fail_after(10), pytest.raises(ModelError) as refused:
+        with anyio.fail_after(20), pytest.raises(ModelError) as refused:
             await driver.start()
         await driver.stop()
     return refused.value
@@ -363,7 +363,7 @@ async def test_a_server_that_is_not_running_is_named_with_the_command() -> None:
     async with playing(always()) as wire:
         url = wire.url
     driver = Ollama(model="qwen3", base_url=url)
-    with anyio.fail_after(10), pytest.raises(ModelUnavailable, match="ollama serve"):
+    with anyio.fail_after(20), pytest.raises(ModelUnavailable, match="ollama serve"):
         await driver.start()
     await driver.stop()
 
@@ -454,6 +454,6 @@ async def test_the_proxys_errors_come_within_a_good_status(proxy: str) -> None:
 @pytest.mark.model
 async def test_the_proxy_lists_what_it_has(proxy: str) -> None:
     driver = Ollama(model="elsewhere/any", base_url=proxy)
-    with anyio.fail_after(10), pytest.raises(ModelMissing, match=r"pull elsewhere/any.*local/any"):
+    with anyio.fail_after(20), pytest.raises(ModelMissing, match=r"pull elsewhere/any.*local/any"):
         await driver.start()
     await driver.stop()

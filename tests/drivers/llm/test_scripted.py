@@ -27,7 +27,7 @@ async def ignore(piece: str, kind: str = "text", /) -> None:
 
 async def reply(driver: Scripted, *messages: ChatMessage, **rest: object) -> Completion:
     ask = Complete.model_validate({"messages": messages, **rest})
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         return await driver.complete(ask, ignore, Meter())
 
 

@@ -105,7 +105,7 @@ class Trial:
 
     async def sealed(self) -> dict[int, bytes]:
         """The seals, as soon as everything stands in one."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while True:
                 items = [item async for item in self.driver.trail()]
                 leaves = {
@@ -455,7 +455,7 @@ async def test_a_chain_that_ends_elsewhere_is_looked_at_before_it_goes_on(server
     async with trial(server) as at:
         pid = await worked(at.driver, turns=1)
         await at.tamper(f"update lease set head = sha256('x') where pid = {pid}")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             await put(at.driver, pid, outcome(1))
         assert len(await at.driver.read(ReadLog(pid=pid))) == 2
         assert (await at.fault()).place == "call 0:1"

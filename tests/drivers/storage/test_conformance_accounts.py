@@ -93,7 +93,7 @@ async def test_of_many_at_once_exactly_those_that_fit_are_admitted(driver: Stora
             except Overdrawn:
                 refused.append(ticket)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 for ticket, pid in enumerate(pids, 1):
                     tasks.start_soon(reserve, ticket, pid)

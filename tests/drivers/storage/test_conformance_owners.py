@@ -216,7 +216,7 @@ async def test_a_kernel_that_is_frozen_in_a_transaction_keeps_nobody_from_a_clai
         pid = await parked(other)
         tasks.start_soon(connections_of(frozen).use, freeze)
         await stopped.wait()
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert [taken.pid for taken in await other.claim(ClaimProcesses())] == [pid]
         thawed.set()
     assert locks == 2, "what it lost it does anew"

@@ -345,7 +345,7 @@ async def test_commits_outlast_the_death_of_the_embedded_server() -> None:
                     for pid in pids:  # readers find out at the same time
                         tasks.start_soon(letters, driver, pid)
             await all_is_there_once(driver, pids, to, 2)
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while (folder / "data" / "cluster" / "postmaster.pid").exists():
                 await anyio.sleep(0.02)  # whoever used it has left, so it stops
 
@@ -374,7 +374,7 @@ async def test_a_line_that_has_gone_dead_is_given_up_in_time(
     async with opened(driver):
         pid = await born(driver)
         line.die()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             with pytest.raises(StorageUnavailable, match="no answer"):
                 await put(driver, pid, PostLetter(to=pid, body="perhaps"))
             with pytest.raises(StorageUnavailable, match="no answer"):
@@ -409,7 +409,7 @@ async def test_what_was_asked_for_before_the_end_is_written(server: Server, data
                 await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
         assert await letters(other, pid) == list(range(5))
-        with anyio.fail_after(5), pytest.raises(StorageUnavailable, match="ended"):
+        with anyio.fail_after(20), pytest.raises(StorageUnavailable, match="ended"):
             await put(driver, pid, PostLetter(to=pid, body="late"))
 
 
@@ -494,7 +494,7 @@ async def test_what_is_committed_while_a_kernel_takes_another_place_is_written(
             tasks.start_soon(put, driver, pid, PostLetter(to=pid, body="meanwhile"))
             with anyio.move_on_after(0.3):  # it may have to wait before it is sent
                 await until_locked_out(server, database, 2)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not await letters(driver, pid):
                 await anyio.sleep(0.01)
 

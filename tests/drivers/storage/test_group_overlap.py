@@ -55,7 +55,7 @@ async def talked(agents: int) -> Database:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(commits.run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as working:
                 for pid in range(1, 1 + agents):
                     working.start_soon(agent, pid)

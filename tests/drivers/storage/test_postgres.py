@@ -246,7 +246,7 @@ async def test_the_service_says_what_it_is_that_fails(server: Server) -> None:
 
 async def test_a_driver_that_was_never_started_says_so() -> None:
     driver = postgres("postgresql://u:p@h/d")
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         with pytest.raises(StorageUnavailable, match="not started"):
             await driver.read(ReadPages(pid=Pid(1)))
         await driver.stop()

@@ -18,7 +18,7 @@ async def shown(root: Path, name: str, **arguments: Any) -> str:
     files = Files(root=root, writable=True)
     await files.start()
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             return await files.preview(name, arguments)
     finally:
         await files.stop()
@@ -83,6 +83,6 @@ async def test_a_question_shows_the_diff_of_what_would_be_written(tmp_path: Path
         assert "  @@ -1 +1 @@\n  -x = 1\n  +x = 2\n" in question.text
         assert (tmp_path / "a.toml").read_text() == "x = 1\n"
         await kernel.request(Answer(number=question.number, text="approve"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "done"
     assert (tmp_path / "a.toml").read_text() == "x = 2\n"

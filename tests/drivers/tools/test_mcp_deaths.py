@@ -83,7 +83,7 @@ async def test_what_a_server_has_started_ends_with_it(tmp_path: Path) -> None:
     async with Kernel(Toolset(Mcp(command=wrapped)).named("tools.tiny"), Toolbox()) as kernel:
         assert await called(kernel, "echo", text="hi") == "hi"
     sleeper = int((tmp_path / "pid").read_text())
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while Path(f"/proc/{sleeper}").exists() and "Z" not in _state(sleeper):
             await anyio.lowlevel.checkpoint()
 

@@ -171,7 +171,7 @@ async def everything(server: dict[str, Any]) -> None:
         assert "Oslo" in message.text
         async with kernel.listen("tools.progressed") as events:
             await called(kernel, "ev_trigger-long-running-operation", duration=0.2, steps=2)
-            with anyio.fail_after(10):
+            with anyio.fail_after(20):
                 told_of = await anext(aiter(events))
         assert isinstance(told_of, ToolProgressed)
 

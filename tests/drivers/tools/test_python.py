@@ -41,7 +41,7 @@ def add(a: int, b: int = 1) -> int:
 
 
 async def call(function: Callable[..., Any], /, key: str = "", **arguments: Any) -> JsonValue:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         return await PythonTools(functions=(function,)).call(function.__name__, arguments, key)
 
 
@@ -371,7 +371,7 @@ async def test_a_cancelled_call_leaves_a_read_behind_and_waits_for_the_rest(
         left.set()
 
     scope, left, still_inside = anyio.CancelScope(), anyio.Event(), False
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cancel_it)
             await begun.wait()

@@ -173,7 +173,7 @@ async def record(opened: Bench) -> Any:
 
 
 async def test_what_models_use_is_added_up_with_its_price() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             told = Completed(**CALL, finish="stop", seconds=1, first_token_s=None)
             await opened.publish(told)
@@ -192,7 +192,7 @@ async def test_what_models_use_is_added_up_with_its_price() -> None:
 
 
 async def test_a_price_that_nobody_knows_makes_the_sum_unknown() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench(CARD.model_copy(update={"price": None})) as opened:
             await opened.publish(Completed(**CALL, finish="stop", seconds=1, first_token_s=None))
             body = await record(opened)
@@ -200,7 +200,7 @@ async def test_a_price_that_nobody_knows_makes_the_sum_unknown() -> None:
 
 
 async def test_what_a_breaker_last_said_is_shown() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             await opened.publish(Opened(address="llm.fast"))
             body = await record(opened)
@@ -209,7 +209,7 @@ async def test_what_a_breaker_last_said_is_shown() -> None:
 
 
 async def test_a_kernel_that_ends_takes_its_record_away() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             await record(opened)
         (drop,) = opened.asked(Commit)[-1].writes
@@ -217,7 +217,7 @@ async def test_a_kernel_that_ends_takes_its_record_away() -> None:
 
 
 async def test_a_console_outlives_a_database_that_is_away() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         opened = bench()
         opened.answer(Commit, StorageUnavailable("away"))
         async with opened:

@@ -188,7 +188,7 @@ def test_a_port_that_others_reach_needs_a_token(host: str) -> None:
 
 
 async def test_with_a_token_only_whoever_says_it_may_read() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench(Metrics(port=0, token=SecretStr("let-me-in"))) as opened:
             assert isinstance(opened.service, Metrics)
             assert (await scraped(opened.service)).status_code == 401
@@ -199,7 +199,7 @@ async def test_with_a_token_only_whoever_says_it_may_read() -> None:
 
 
 async def test_there_is_nothing_but_get_metrics() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened, httpx.AsyncClient(trust_env=False) as client:
             assert isinstance(opened.service, Metrics)
             at = f"http://127.0.0.1:{opened.service.port}"
@@ -209,7 +209,7 @@ async def test_there_is_nothing_but_get_metrics() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\n" * 4000])
 async def test_what_is_no_request_hurts_nobody(said: bytes) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             assert isinstance(opened.service, Metrics)
             async with await anyio.connect_tcp("127.0.0.1", opened.service.port) as stream:
@@ -252,7 +252,7 @@ async def test_names_that_a_program_makes_up_do_not_make_a_series_each() -> None
 
 
 async def test_names_that_a_model_makes_up_are_not_shown() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             told = SyscallDone(pid=Pid(1), key="0:0", kind="call:hunter2", failed=True, seconds=0.1)
             await opened.publish(told)
@@ -274,7 +274,7 @@ class Opened(Event, topic="breaker.opened"):
 
 
 async def test_what_a_guard_tells_is_counted_though_nobody_here_knows_it() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             await opened.publish(Opened(address="llm.fast"))
             page = await page_of(opened)
@@ -282,7 +282,7 @@ async def test_what_a_guard_tells_is_counted_though_nobody_here_knows_it() -> No
 
 
 async def test_events_that_a_slow_subscriber_lost_are_shown() -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with bench() as opened:
             async with opened.kernel.listen("breaker.*", size=1):
                 for _ in range(3):

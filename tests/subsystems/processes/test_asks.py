@@ -50,7 +50,7 @@ async def test_another_kernel_answers_a_live_process(one: OneStorage) -> None:
         agent = await spawn(here, deployer())
         question = await asked(there)
         await there.request(Answer(number=question.number, text="yes"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "yes"
 
 
@@ -59,7 +59,7 @@ async def test_an_answer_brings_back_a_parked_process(one: OneStorage) -> None:
         agent = await spawn(here, deployer())
         await reached(here, agent.pid, "parked")
         await there.request(Answer(number=(await asked(there)).number, text="no"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "no"
 
 
@@ -73,7 +73,7 @@ async def test_an_answer_from_while_no_kernel_ran_is_found_after_the_restart(
         assert await outside.request(ListQuestions()) == (question,)
         await outside.request(Answer(number=question.number, text="yes"))
     async with one.kernel(processes=KNOWS) as kernel:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(kernel, agent.pid)) == "yes"
 
 
@@ -88,7 +88,7 @@ async def test_the_same_question_is_not_put_again_after_a_restart(one: OneStorag
         assert await kernel.request(ListQuestions()) == (second,)
         assert (await kernel.request(Inspect(pid=agent.pid))).record.state == "parked"
         await kernel.request(Answer(number=second.number, text="2"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(kernel, agent.pid)) == ["1", "2"]
 
 
@@ -103,7 +103,7 @@ async def test_a_question_is_answered_once(one: OneStorage) -> None:
                 await kernel.request(Answer(number=number, text=text))
                 accepted.append(text)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 for text in ("yes", "no", "yes", "no"):
                     tasks.start_soon(answer, text)
@@ -118,7 +118,7 @@ async def test_a_deadline_without_an_answer_is_a_timeout_for_the_program(
     async with one.kernel() as kernel:
         agent = await spawn(kernel, deployer(deadline_s=0.1))
         question = await asked(kernel)
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "nobody there"
         with pytest.raises(NoSuchQuestion, match="waits for an answer"):
             await kernel.request(Answer(number=question.number, text="yes"))
@@ -129,7 +129,7 @@ async def test_a_deadline_holds_outside_of_memory(one: OneStorage) -> None:
     async with one.kernel(processes=PARKS) as kernel:
         agent = await spawn(kernel, deployer(deadline_s=0.4))
         await reached(kernel, agent.pid, "parked")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "nobody there"
 
 
@@ -143,7 +143,7 @@ async def test_a_question_that_lost_a_race_is_withdrawn() -> None:
         await asked(kernel, "ever?")
         now = await asked(kernel, "now?")
         await kernel.request(Answer(number=now.number, text="yes"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "yes"
         assert await kernel.request(ListQuestions()) == ()
 

@@ -118,7 +118,7 @@ async def test_a_checkpoint_that_could_not_be_resumed_from_is_refused(
     one: OneStorage, how: str, told: str
 ) -> None:
     async with one.kernel() as kernel:
-        with anyio.fail_after(5), pytest.raises(ProcessFailed, match=told):
+        with anyio.fail_after(20), pytest.raises(ProcessFailed, match=told):
             await (await spawn(kernel, hasty(how=how)))
 
 

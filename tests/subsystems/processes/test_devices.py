@@ -51,7 +51,7 @@ async def test_a_tool_s_question_waits_among_those_of_its_process(tmp_path: Path
         await kernel.request(Answer(number=first.number, text="3"))
         second = await asked(kernel, first.number)
         await kernel.request(Answer(number=second.number, text='{"size": 4}'))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert json.loads(await agent)["content"] == {"size": 4}
     assert len(said(tmp_path / "log", "tools/call")) == 1  # waiting has not cut the call
 
@@ -61,7 +61,7 @@ async def test_a_question_of_a_call_that_is_cut_is_withdrawn(tmp_path: Path) -> 
     async with OneStorage().kernel(**device_of) as kernel:
         agent = await spawn(kernel, impatient())
         question = await asked(kernel)
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "enough"
         with pytest.raises(NoSuchQuestion):
             await kernel.request(Answer(number=question.number, text="3"))
@@ -75,7 +75,7 @@ async def test_a_call_that_its_device_has_lost_is_in_doubt(tmp_path: Path) -> No
         assert record.error_kind == "OutcomeUnknown"
         assert "the server has ended in the middle of it" in str(record.error)
         await kernel.request(Resolve(pid=agent.pid, outcome="done", result="it was"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "it was"
     assert len(said(log, "tools/call")) == 1
 
@@ -85,7 +85,7 @@ async def test_a_read_that_its_device_has_lost_is_made_again(tmp_path: Path) -> 
     tables = {"tools.tiny": device(log, effects={"die": "none"}), "retry": retry}
     async with OneStorage().kernel(**tables) as kernel:
         agent = await spawn(kernel, user(tool="die"))
-        with anyio.fail_after(10), pytest.raises(ProcessFailed, match="OutcomeLost"):
+        with anyio.fail_after(20), pytest.raises(ProcessFailed, match="OutcomeLost"):
             await agent
     assert len(said(log, "tools/call")) == 3
 

@@ -33,7 +33,7 @@ async def left_in_doubt(one: OneStorage, shop: Shop, **processes: Any) -> Pid:
     """A process whose kernel went away while the shop had its call."""
     async with one.kernel(**shop.tables(processes={"drain_s": 0.0, **processes})) as kernel:
         agent = await spawn(kernel, shopper(what="tea"), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await shop.reached.wait()
     shop.open.set()
     return agent.pid
@@ -44,12 +44,12 @@ async def restarted(
 ) -> None:
     async with one.kernel(**shop.tables()) as kernel:
         agent = await spawn(kernel, shopper(what="tea"), key="k")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             await then(kernel, agent.pid)
 
 
 async def result(kernel: Kernel) -> str:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         return await (await spawn(kernel, shopper(what="tea"), key="k"))
 
 
@@ -67,7 +67,7 @@ async def test_a_repeated_call_keeps_its_key_is_counted_and_is_told() -> None:
     async with one.kernel(**shop.tables()) as kernel, kernel.listen("process.*") as events:
         await result(kernel)
         (entry,) = (await log_of(kernel, pid)).values()
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             told = [await anext(events)]
             while not isinstance(told[-1], SyscallRepeated):
                 told.append(await anext(events))
@@ -111,7 +111,7 @@ async def test_a_human_says_that_it_was_done() -> None:
         agent = await spawn(kernel, shopper(what="tea"), key="k")
         await reached(kernel, pid, "stopped")
         await kernel.request(Resolve(pid=pid, outcome="done", result="bought by phone"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "bought by phone"
     assert shop.orders == []
 
@@ -123,7 +123,7 @@ async def test_a_human_says_that_it_has_failed() -> None:
         agent = await spawn(kernel, shopper(what="tea"), key="k")
         await reached(kernel, pid, "stopped")
         await kernel.request(Resolve(pid=pid, outcome="failed", error="no money"))
-        with anyio.fail_after(5), pytest.raises(ProcessFailed, match="ToolFailed: no money"):
+        with anyio.fail_after(20), pytest.raises(ProcessFailed, match="ToolFailed: no money"):
             await agent
 
 
@@ -134,7 +134,7 @@ async def test_a_human_lets_it_be_made_again() -> None:
         agent = await spawn(kernel, shopper(what="tea"), key="k")
         await reached(kernel, pid, "stopped")
         await kernel.request(Resolve(pid=pid, outcome="again"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "bought tea"
     assert shop.orders == ["tea"]
 
@@ -147,7 +147,7 @@ async def test_what_a_human_said_of_one_attempt_does_not_count_for_the_next() ->
         await spawn(kernel, shopper(what="tea"), key="k")
         await reached(kernel, pid, "stopped")
         await kernel.request(Resolve(pid=pid, outcome="again"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await shop.reached.wait()
     async with one.kernel(**shop.tables()) as kernel:
         await spawn(kernel, shopper(what="tea"), key="k")
@@ -226,7 +226,7 @@ async def _frozen(shop: Shop, second: World) -> tuple[list[str], World]:
     one = OneStorage(lambda: next(drivers))
     async with one.kernel(**shop.tables()) as frozen:
         agent = await spawn(frozen, shopper(what="tea"), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await shop.reached.wait()
         memory.lapse()
         async with one.kernel(**second) as taker:
@@ -284,7 +284,7 @@ async def test_what_waited_in_the_scheduler_has_no_intent() -> None:
     slots = {"scheduler": {"slots": {"llm.default": 1}}}
     async with one.kernel(script, processes={"drain_s": 0.0}, **slots) as kernel:
         agent = await spawn(kernel, many(), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await started.wait()
         begun = await log_of(kernel, agent.pid)
     assert [entry.attempts for entry in begun.values()] == [1]
@@ -294,7 +294,7 @@ async def test_what_waited_in_the_scheduler_has_no_intent() -> None:
         await reached(kernel, agent.pid, "stopped")
         await kernel.request(Resolve(pid=agent.pid, outcome="again"))
         again = await spawn(kernel, many(), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await again == [f"re: {n}" for n in range(10)]
 
 
@@ -312,7 +312,7 @@ async def test_ten_once_calls_that_wait_for_a_slot_are_none_of_them_unknown() ->
     tables = shop.tables(processes={"drain_s": 0.0}, one_slot=gate)
     async with one.kernel(routes=routes, **tables) as kernel:
         agent = await spawn(kernel, greedy(), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await shop.reached.wait()
         log = await log_of(kernel, agent.pid)
     assert [entry.key for entry in log.values()] == ["0:0.0.0"]
@@ -339,7 +339,7 @@ async def test_a_model_call_is_sent_again_once_for_each_crash() -> None:
     held.set()
     async with one.kernel(script) as kernel:
         agent = await spawn(kernel, thinker(), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "thought"
         log = await log_of(kernel, agent.pid)
     assert len(asked) == 4
@@ -370,7 +370,7 @@ async def test_a_model_call_in_doubt_parks_where_that_is_configured() -> None:
         with pytest.raises(NotInDoubt, match="cannot be made up"):
             await kernel.request(Resolve(pid=agent.pid, outcome="done", result="x"))
         await kernel.request(Resolve(pid=agent.pid, outcome="again"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await again == "thought"
     assert asked == ["hard", "hard"]
 
@@ -394,12 +394,12 @@ async def test_own_code_that_was_cut_is_asked_for_too() -> None:
     one = OneStorage()
     async with one.kernel(processes={"drain_s": 0.0}) as kernel:
         await spawn(kernel, owner(), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await reached_it.wait()
     said.append(done("done before"))
     async with one.kernel() as kernel:
         agent = await spawn(kernel, owner(), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "done before"
 
 
@@ -416,12 +416,12 @@ async def test_the_model_reads_what_a_human_said_of_its_call() -> None:
     one = OneStorage()
     async with one.kernel(script, **shop.tables(processes={"drain_s": 0.0})) as kernel:
         await spawn(kernel, assistant(task="buy tea"), key="k")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             await shop.reached.wait()
     async with one.kernel(script, **shop.tables()) as kernel:
         agent = await spawn(kernel, assistant(task="buy tea"), key="k")
         await reached(kernel, agent.pid, "stopped")
         await kernel.request(Resolve(pid=agent.pid, outcome="done", result="two bags"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "so: two bags"
     assert [role for role, _ in histories[-1]] == ["system", "user", "assistant", "tool"]

@@ -50,7 +50,7 @@ async def test_a_letter_from_another_kernel_wakes_a_live_process(one: OneStorage
         agent = await spawn(here, listener())
         await blocked(here, agent.pid)
         await there.request(Send(to=agent.pid, body="from afar"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "from afar"
 
 
@@ -61,7 +61,7 @@ async def test_a_letter_from_a_kernel_without_the_program_brings_back_a_parked_o
         agent = await spawn(here, listener())
         await reached(here, agent.pid, "parked")
         await there.request(Send(to=agent.pid, body="wake up"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "wake up"
 
 
@@ -74,7 +74,7 @@ async def test_a_parked_process_is_taken_by_any_kernel_that_has_its_program(
     async with one.kernel() as there, one.kernel() as outside:
         processes_of(there).register(listener)
         await outside.request(Send(to=agent.pid, body="hello"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(there, agent.pid)) == "hello"
 
 
@@ -89,7 +89,7 @@ async def test_the_end_of_a_process_is_heard_by_who_waits_in_another_kernel(
         async def wait() -> None:
             told.append(await (await attach(there, agent.pid)))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait)
                 await until(lambda: processes_of(there).exits)
@@ -105,7 +105,7 @@ async def test_a_process_that_waits_for_one_in_another_kernel_goes_on_when_that_
         waiter = await spawn(there, parent_of(pid=child.pid))
         await blocked(there, waiter.pid)
         await child.send("done")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await waiter == "done"
 
 
@@ -117,7 +117,7 @@ async def test_one_that_is_parked_in_wait_comes_back_when_the_other_ends(
         waiter = await spawn(there, parent_of(pid=child.pid))
         await reached(there, waiter.pid, "parked")
         await child.send("done")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await waiter == "done"
 
 
@@ -137,7 +137,7 @@ async def test_a_restarted_kernel_takes_back_what_was_cut_at_its_work_and_not_wh
     held.set()
     names = [f"{__name__}:thinker", f"{__name__}:listener"]
     async with one.kernel(script, processes={"programs": names}) as kernel:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(kernel, busy.pid)) == "thought"
         assert (await kernel.request(Inspect(pid=idle.pid))).record.waits_in == ("receive",)
         assert not processes_of(kernel).live
@@ -175,7 +175,7 @@ async def test_a_letter_that_came_while_no_kernel_ran_is_read_after_the_restart(
     async with one.kernel() as outside:
         await outside.request(Send(to=agent.pid, body="while you slept"))
     async with one.kernel(processes={"programs": [f"{__name__}:listener"]}) as kernel:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(kernel, agent.pid)) == "while you slept"
 
 
@@ -263,7 +263,7 @@ async def test_a_changed_program_stops_those_that_diverge_and_no_others(
         processes_of(kernel).register(moody("two"))
         for agent in (diverges, goes_on):
             await kernel.request(Send(to=agent.pid, body="go"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(kernel, goes_on.pid)) == "go"
         record = await reached(kernel, diverges.pid, "stopped")
     assert record.error_kind == "ProgramDiverged"
@@ -274,7 +274,7 @@ async def test_a_changed_program_stops_those_that_diverge_and_no_others(
         processes_of(kernel).register(moody("one"))
         repaired = await attach(kernel, diverges.pid)
         await repaired.kill("CONT")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await repaired == "go"
 
 
@@ -309,7 +309,7 @@ async def test_a_failure_is_told_across_kernels(one: OneStorage) -> None:
     async with one.kernel() as here, one.kernel() as there:
         agent = await spawn(here, broken())
         await there.request(Send(to=agent.pid, body="go"))
-        with anyio.fail_after(10), pytest.raises(ProcessFailed, match="cheese"):
+        with anyio.fail_after(20), pytest.raises(ProcessFailed, match="cheese"):
             await (await attach(there, agent.pid))
 
 
@@ -331,7 +331,7 @@ async def test_who_does_not_adopt_leaves_what_others_left_and_runs_its_own(one: 
         own = await spawn(kernel, listener())
         for to in (pid, own.pid):
             await kernel.request(Send(to=to, body="hello"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await own == "hello"
         status = await kernel.request(Inspect(pid=pid))
         assert (status.record.state, status.live) == ("parked", False)
@@ -343,7 +343,7 @@ async def test_who_does_not_adopt_resumes_what_it_is_told_to(one: OneStorage) ->
         await spawn(kernel, listener())  # so that it has the program
         assert (await kernel.request(Resume(pid=pid))).live
         await kernel.request(Send(to=pid, body="at last"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await (await attach(kernel, pid)) == "at last"
         assert not (await kernel.request(Resume(pid=pid))).live
         assert (await kernel.request(Inspect(pid=other))).record.state == "parked"

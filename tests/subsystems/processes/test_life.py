@@ -45,7 +45,7 @@ class Countdown(Program[list[int]], name="countdown", version="1"):
 async def test_awaiting_a_process_gives_its_result(system: System) -> None:
     async with system() as kernel:
         agent = await spawn(kernel, echo(text="ab", times=2))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "abab"
             assert await agent == "abab"  # the exit status is kept
 
@@ -125,7 +125,7 @@ async def test_attach_meets_a_process_and_refuses_an_unknown_one(system: System)
 async def test_a_process_knows_what_it_waits_in(system: System) -> None:
     async with system() as kernel:
         agent = await spawn(kernel, sleeper())
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while (doing := (await agent.status()).doing) is None:
                 await anyio.lowlevel.checkpoint()
         assert doing.kind == "receive"
@@ -185,7 +185,7 @@ async def test_what_outlives_its_grace_is_killed(system: System) -> None:
         agent = await spawn(kernel, stubborn())
         await _blocked(kernel, agent.pid)
         await agent.kill("TERM", grace_s=0.05)
-        with anyio.fail_after(5), pytest.raises(ProcessFailed):
+        with anyio.fail_after(20), pytest.raises(ProcessFailed):
             await agent
 
 
@@ -194,13 +194,13 @@ async def test_a_stopped_process_waits_for_cont(system: System) -> None:
         agent = await spawn(kernel, sleeper())
         await _blocked(kernel, agent.pid)
         await agent.kill("STOP")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while (await agent.status()).live:
                 await anyio.lowlevel.checkpoint()
         await agent.send("letter")
         assert (await agent.status()).record.state == "stopped"
         await agent.kill("CONT")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "letter"
 
 
@@ -231,7 +231,7 @@ async def test_a_child_s_failure_reaches_its_parent(system: System) -> None:
 
 
 async def test_leaving_the_kernel_suspends_who_still_waits(system: System) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with system() as kernel:
             agent = await spawn(kernel, sleeper())
             await _blocked(kernel, agent.pid)
@@ -250,7 +250,7 @@ async def test_leaving_the_kernel_lets_who_is_at_work_finish(system: System) -> 
         await self.receive()
         done.append("more")
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with system(script) as kernel:
             await spawn(kernel, thinker())
             await anyio.sleep(0.01)
@@ -262,7 +262,7 @@ async def test_leaving_the_kernel_cuts_who_takes_too_long(system: System) -> Non
         await anyio.sleep(30)
         return "thought"
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         async with system(script, processes={"drain_s": 0.05}) as kernel:
             await spawn(kernel, echo(text="x"))
             await anyio.sleep(0.01)
@@ -325,6 +325,6 @@ async def test_two_programs_of_one_name_are_refused(system: System) -> None:
 
 async def _blocked(kernel: object, pid: int) -> None:
     """Wait until the process waits in receive."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while (await kernel.request(Inspect(pid=pid))).doing is None:  # type: ignore[attr-defined]
             await anyio.lowlevel.checkpoint()

@@ -22,7 +22,7 @@ from aoskernel.subsystems.storage.messages import ReadLog
 
 
 async def _parked(kernel: Kernel, pid: Any) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while (await kernel.request(Inspect(pid=pid))).live:
             await anyio.sleep(0.001)
 
@@ -48,7 +48,7 @@ async def test_a_parked_process_comes_back_without_asking_the_model_again(
         await _parked(kernel, agent.pid)
         assert (await agent.status()).record.state == "parked"
         await agent.send("now")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == ["reply 1", "now", "reply 2"]
     assert asked == ["one", "two"]
 
@@ -132,7 +132,7 @@ async def test_the_same_call_with_other_arguments_is_found_too(system: System) -
         agent = await spawn(kernel, fickle())
         await _parked(kernel, agent.pid)
         await agent.send("go")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while (record := (await agent.status()).record).state != "stopped":
                 await anyio.sleep(0.001)
     assert "at 0:0 the program calls 'think' as before, but with other arguments" in str(
@@ -197,7 +197,7 @@ async def test_race_takes_the_first_and_knows_it_on_resume(system: System) -> No
         agent = await spawn(kernel, racer())
         await _parked(kernel, agent.pid)
         await agent.send("go")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "quick"
     assert runs == ["quick", "quick"]
 
@@ -235,7 +235,7 @@ async def test_a_timeout_is_a_timeout_again_on_resume(system: System) -> None:
         agent = await spawn(kernel, hasty())
         await _parked(kernel, agent.pid)
         await agent.send("go")
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "not done within 0.01 s"
 
 
@@ -249,7 +249,7 @@ async def test_the_first_error_in_parallel_ends_the_others(system: System) -> No
         return "none"
 
     async with system() as kernel:
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await (await spawn(kernel, parent())) == "UnknownTool"
 
 
@@ -268,7 +268,7 @@ async def test_a_parent_parked_in_wait_comes_back_when_its_child_ends(system: Sy
         (inner,) = await kernel.request(ListProcesses(name="listener"))
         await _parked(kernel, inner.pid)
         await kernel.request(Send(to=inner.pid, body="wake up"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "wake up"
 
 
@@ -285,7 +285,7 @@ async def test_a_child_that_ends_while_its_parent_is_being_parked_wakes_it(
 
     async with system() as kernel, kernel.listen("process.parked") as told:
         agent = await spawn(kernel, parent())
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while (await agent.status()).doing is None:
                 await anyio.lowlevel.checkpoint()
             (inner,) = await kernel.request(ListProcesses(name="listener"))
@@ -308,7 +308,7 @@ async def test_a_process_with_a_clock_running_is_parked_and_back_in_time(system:
 
     async with system(processes={"park_after_s": 0}) as kernel:
         agent = await spawn(kernel, hasty())
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             assert await agent == "too late"
 
 

@@ -57,7 +57,7 @@ async def waits(kernel: Kernel, pid: Pid) -> None:
 
 
 async def killed(kernel: Kernel, pid: Pid) -> None:
-    with anyio.fail_after(10), pytest.raises(ProcessFailed, match="killed by a signal"):
+    with anyio.fail_after(20), pytest.raises(ProcessFailed, match="killed by a signal"):
         await (await attach(kernel, pid))
 
 
@@ -91,7 +91,7 @@ async def test_stop_and_cont_reach_a_process_of_another_kernel(one: OneStorage) 
         await there.request(Send(to=agent.pid, body="hello"))
         assert (await agent.status()).record.state == "stopped"
         await there.request(Kill(pid=agent.pid, signal="CONT"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await agent == "hello"
 
 
@@ -188,7 +188,7 @@ async def test_a_child_that_is_not_bound_goes_on_and_is_waited_for_by_others(
         (leaf,) = await kernel.request(ListProcesses(name="leaf"))
         orphan = await attach(kernel, leaf.pid)
         await orphan.send("alone")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             assert await orphan == "alone"
 
 
@@ -209,5 +209,5 @@ async def test_a_stop_that_is_taken_back_at_once_stops_nothing() -> None:
         await agent.kill("STOP")
         await agent.kill("CONT")
         await agent.send("hello")
-        with anyio.fail_after(5), suppress(ProcessFailed):
+        with anyio.fail_after(20), suppress(ProcessFailed):
             assert await agent == "hello"

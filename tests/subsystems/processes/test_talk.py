@@ -312,7 +312,7 @@ async def test_a_reader_that_leaves_does_not_hold_the_process(system: System) ->
             async for _ in agent.stream():
                 break
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(taste)
                 await anyio.sleep(0.01)

@@ -191,7 +191,7 @@ async def listening() -> AsyncIterator[int]:
 async def found(name: str) -> list[Unjournaled]:
     """Run it once."""
     tools = {"driver": "aoskernel.drivers.tools.python:PythonTools", "functions": [look]}
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         async with listening() as port, scripted_kernel(**{"tools.own": tools}) as kernel:
             with unjournaled() as all_found:
                 await (await spawn(kernel, do(name=name, port=port)))
