@@ -188,14 +188,14 @@ class Kernel:
 
     @asynccontextmanager
     async def listen(
-        self, pattern: str, *, size: int = 1024, overflow: Overflow = "drop_oldest"
+        self, *patterns: str, size: int = 1024, overflow: Overflow = "drop_oldest"
     ) -> AsyncIterator[Subscription]:
-        """Hear events whose topic matches, e.g. "process.*"; ends with the kernel.
+        """Hear events whose topic matches one of these, e.g. "process.*"; ends with the kernel.
 
         async with kernel.listen("process.*") as events:
             async for event in events: ...
         """
-        subscription = Subscription(f"listen:{pattern}", pattern, size, overflow)
+        subscription = Subscription(f"listen:{' '.join(patterns)}", patterns, size, overflow)
         self.bus.subscribe(subscription)
         try:
             yield subscription

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, overload
 
 from .call import Call, Envelope, current, hearing, here
 from .errors import BootError, KernelStopped
@@ -39,7 +39,7 @@ class Handled(NamedTuple):
 class Heard(NamedTuple):
     """What `@subscribes` noted on a method."""
 
-    pattern: str
+    patterns: tuple[str, ...]
     method: str
     size: int
     overflow: Overflow
@@ -61,18 +61,26 @@ def handles(
     return mark
 
 
+@overload
 def subscribes(
-    event: type[E] | str, /, *, size: int = 1024, overflow: Overflow = "drop_oldest"
-) -> Callable[[Method[S, E, None]], Method[S, E, None]]:
-    """Make a method hear an event, or every event whose topic matches a pattern.
+    event: type[E], /, *, size: int = 1024, overflow: Overflow = "drop_oldest"
+) -> Callable[[Method[S, E, None]], Method[S, E, None]]: ...
+@overload
+def subscribes(
+    *events: type[Event] | str, size: int = 1024, overflow: Overflow = "drop_oldest"
+) -> Callable[[Method[S, Any, None]], Method[S, Any, None]]: ...
+def subscribes(
+    *events: type[Event] | str, size: int = 1024, overflow: Overflow = "drop_oldest"
+) -> Callable[[Method[S, Any, None]], Method[S, Any, None]]:
+    """Make a method hear these events, and every event whose topic matches a pattern.
 
     The method has a queue of its own, `size` events long, worked off in order. When it is
     full, "drop_oldest" drops and counts; "lossless" lets the publisher wait.
     """
-    pattern = event if isinstance(event, str) else event.topic
+    patterns = tuple(event if isinstance(event, str) else event.topic for event in events)
 
-    def mark(method: Method[S, E, None]) -> Method[S, E, None]:
-        method.__dict__["heard"] = Heard(pattern, method.__name__, size, overflow)
+    def mark(method: Method[S, Any, None]) -> Method[S, Any, None]:
+        method.__dict__["heard"] = Heard(patterns, method.__name__, size, overflow)
         return method
 
     return mark

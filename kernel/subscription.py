@@ -25,8 +25,8 @@ class Subscription:
     permit = False  # what a gate asks of its visitors: events need no permit
     deliver: Callable[[Any], Awaitable[None]]
 
-    def __init__(self, name: str, pattern: str, size: int, overflow: Overflow) -> None:
-        self.name, self.pattern, self.size, self.overflow = name, pattern, size, overflow
+    def __init__(self, name: str, patterns: tuple[str, ...], size: int, overflow: Overflow) -> None:
+        self.name, self.patterns, self.size, self.overflow = name, patterns, size, overflow
         self.normal: deque[Item] = deque()
         self.urgent: deque[Item] = deque()
         self.dropped = self.failed = 0
@@ -38,7 +38,7 @@ class Subscription:
         self._publishers, self._settling = Line(), Line()
 
     def matches(self, topic: str) -> bool:
-        return fnmatchcase(topic, self.pattern)
+        return any(fnmatchcase(topic, pattern) for pattern in self.patterns)
 
     def __len__(self) -> int:
         return len(self.normal) + len(self.urgent)

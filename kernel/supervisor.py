@@ -159,7 +159,7 @@ class Seat:
         for heard in self.service.__heard__:
             if heard not in self._queues:
                 name = f"{self.address}.{heard.method}"
-                queue = Subscription(name, heard.pattern, heard.size, heard.overflow)
+                queue = Subscription(name, heard.patterns, heard.size, heard.overflow)
                 self._bus.subscribe(queue)
                 self._queues[heard] = queue
                 self._kernel.tasks.start_soon(queue.serve, self.gate, name=name)

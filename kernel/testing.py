@@ -62,7 +62,7 @@ class Bench:
     def __init__(self, service: Service, **options: Any) -> None:
         self.service, self._options = service, options
         self._neighbours: dict[str, Neighbour] = {"neighbour": Neighbour()}
-        self._record = Record("bench", "*", 1, "lossless")
+        self._record = Record("bench", ("*",), 1, "lossless")
 
     def answer(self, kind: type[Request[Any]], reply: Any, /, *, at: str = "neighbour") -> None:
         """Script the reply to a request; `at` an address, if told before the bench opens."""

@@ -28,9 +28,7 @@ class Reporter(Service, name="reporter"):
 
     def __init__(self, *, debug: bool) -> None:
         topics = ["process.*"] if debug else [kind.topic for kind in TOLD]
-        self.__heard__ = tuple(
-            Heard(topic, "report", 1024, "drop_oldest") for topic in (*topics, "human.*")
-        )
+        self.__heard__ = (Heard((*topics, "human.*"), "report", 8192, "drop_oldest"),)
 
     async def report(self, event: Event) -> None:
         """A line."""

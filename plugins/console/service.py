@@ -103,15 +103,9 @@ class Console(
                 self._cards[address] = await self.request(Describe(), to=address)
         return self._cards[address]
 
-    @subscribes(Completed, size=8192)
-    async def on_completion(self, event: Completed) -> None:
-        await self._count(event, failed=False)
-
-    @subscribes(CompletionFailed, size=8192)
-    async def on_failure(self, event: CompletionFailed) -> None:
-        await self._count(event, failed=True)
-
-    async def _count(self, event: Completed | CompletionFailed, *, failed: bool) -> None:
+    @subscribes(Completed, CompletionFailed, size=8192)
+    async def on_completion(self, event: Completed | CompletionFailed) -> None:
+        failed = isinstance(event, CompletionFailed)
         card = await self._card(event.address)
         price = None if card is None else card.price
         self._tally.of_address(event.address).add(event.usage, price, failed=failed)
@@ -124,15 +118,8 @@ class Console(
         """A model's successor may be another, at another price."""
         self._cards.clear()
 
-    @subscribes("breaker.*")
-    async def on_breaker(self, event: Event) -> None:
-        self._note(event)
-
-    @subscribes("limiter.*")
-    async def on_limiter(self, event: Event) -> None:
-        self._note(event)
-
-    def _note(self, event: Event) -> None:
+    @subscribes("breaker.*", "limiter.*")
+    async def on_guard(self, event: Event) -> None:
         """What a guard last told of one address."""
         guard, _, what = event.topic.partition(".")
         named = (getattr(event, name, "") for name in ("circuit", "bucket", "address"))

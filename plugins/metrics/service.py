@@ -19,8 +19,8 @@ from .endpoint import Answer, Endpoint, is_here
 from .meters import EVENTS, GUARDS, Meters, guarded
 from .standing import Queue, Standing
 
-QUEUED = 8192
-"""Events of one topic that may wait to be counted; what is dropped beyond that is counted too."""
+QUEUED = 16384
+"""Events that may wait to be counted; what is dropped beyond that is counted too."""
 
 
 class Metrics(Service, name="metrics", needs=[ReadLanes, CountLive], exclusive=True):
@@ -46,8 +46,7 @@ class Metrics(Service, name="metrics", needs=[ReadLanes, CountLive], exclusive=T
         self._standing = Standing(version("aoskernel"))
         self._meters.registry.register(self._standing)
         ProcessCollector(registry=self._meters.registry)
-        topics = (*EVENTS, *GUARDS)
-        self.__heard__ = tuple(Heard(topic, "count", QUEUED, "drop_oldest") for topic in topics)
+        self.__heard__ = (Heard((*EVENTS, *GUARDS), "count", QUEUED, "drop_oldest"),)
 
     async def start(self) -> None:
         try:

@@ -1,30 +1,27 @@
 """Traces: an agent's run as one tree, process, step, syscall, attempt, for OpenTelemetry."""
 
 from importlib.metadata import version
-from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Status, StatusCode
 from pydantic import SecretStr
 
-from ...kernel import ConfigError, Service, subscribes
+from ...kernel import ConfigError, Event, Service, subscribes
 from ...kernel.call import here
-from ...subsystems.llm.messages import Completed, CompletionFailed
-from ...subsystems.processes.messages import Origin, ProcessExited, StepDone, SyscallDone
 from ...subsystems.storage.messages import FindLineage, Pid
-from ...subsystems.tools.messages import ToolCalled
-from . import names
 from .outbox import Outbox
 from .places import Place
+from .spans import SPANS, Span, whose
 
 REMEMBERED = 4096
 """Processes whose place is kept; of others it is looked up again."""
+QUEUED = 16384
+"""Events that may wait to become spans; what is dropped beyond that is counted."""
 COLLECTOR = "http://127.0.0.1:4318/v1/traces"
 
-Attributes = dict[str, Any]
 _OK = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)  # without a text: it could say what nobody should read
 
@@ -62,156 +59,43 @@ class Traces(Service, name="traces", needs_at_start=[FindLineage]):
     async def stop(self) -> None:
         await self._outbox.close()
 
-    async def _place(self, pid: Pid) -> Place | None:
-        """Where its spans stand; None where they are not wanted."""
-        if pid not in self._places:
-            lineage = await self.request(FindLineage(pid=pid))
-            place = None if lineage is None else Place(lineage)
-            if place is not None and not place.is_sampled(self._sample):
-                place = None
-            self._places[pid] = place
-            if len(self._places) > REMEMBERED:
-                del self._places[next(iter(self._places))]
-        return self._places[pid]
-
-    def _put(
-        self,
-        name: str,
-        context: SpanContext,
-        above: SpanContext | None,
-        attributes: Attributes,
-        *,
-        seconds: float,
-        failed: bool = False,
-        kind: SpanKind = SpanKind.INTERNAL,
-    ) -> None:
-        """A span that ended when the event in hand was told."""
+    @subscribes(*SPANS, size=QUEUED)
+    async def on_event(self, event: Event) -> None:
+        """A span has ended, which is kept if its trace is wanted."""
         told = here()
-        ended = self._began + (self.bus.time() if told is None else told.sent_at)
-        span = ReadableSpan(
-            name,
-            context,
-            above,
+        pid = whose(event, told)
+        if pid is None or told is None:
+            return  # what no process made stands in no trace
+        place = self._places[pid] if pid in self._places else await self._find(pid)
+        if place is not None:
+            span = SPANS[event.__class__](event, place, told)
+            self._outbox.put(self._readable(span, self._began + told.sent_at))
+
+    async def _find(self, pid: Pid) -> Place | None:
+        """Where a process's spans stand; None where they are not wanted."""
+        lineage = await self.request(FindLineage(pid=pid))
+        place = None if lineage is None else Place(lineage)
+        if place is not None and not place.is_sampled(self._sample):
+            place = None
+        self._places[pid] = place
+        if len(self._places) > REMEMBERED:
+            del self._places[next(iter(self._places))]
+        return place
+
+    def _readable(self, span: Span, ended: float) -> ReadableSpan:
+        """As the SDK has it."""
+        began = ended - span.seconds if span.born is None else min(span.born, ended)
+        return ReadableSpan(
+            span.name,
+            span.context,
+            span.above,
             self._resource,
-            attributes,
-            kind=kind,
-            status=_ERROR if failed else _OK,
-            start_time=round((ended - seconds) * 1e9),
+            span.attributes,
+            kind=span.kind,
+            status=_ERROR if span.failed else _OK,
+            start_time=round(began * 1e9),
             end_time=round(ended * 1e9),
             instrumentation_scope=self._scope,
-        )
-        self._outbox.put(span)
-
-    @subscribes(ProcessExited, size=8192)
-    async def on_exit(self, event: ProcessExited) -> None:
-        place = await self._place(event.pid)
-        if place is None:
-            return
-        told = here()
-        now = self._began + (self.bus.time() if told is None else told.sent_at)
-        attributes = {
-            names.OPERATION: names.INVOKE_AGENT,
-            names.AGENT_NAME: event.program,
-            names.AGENT_ID: str(event.pid),
-            names.STATE: event.state,
-        }
-        if event.state != "exited":
-            attributes[names.ERROR] = event.state
-        self._put(
-            f"{names.INVOKE_AGENT} {event.program}",
-            place.process(),
-            place.above(),
-            attributes,
-            seconds=max(now - place.born, 0.0),
-            failed=event.state != "exited",
-        )
-
-    @subscribes(StepDone, size=8192)
-    async def on_step(self, event: StepDone) -> None:
-        place = await self._place(event.pid)
-        if place is not None:
-            self._put(
-                f"step {event.step}",
-                place.step(event.step),
-                place.process(),
-                {names.STEP: event.step},
-                seconds=event.seconds,
-                failed=event.failed,
-            )
-
-    @subscribes(SyscallDone, size=8192)
-    async def on_syscall(self, event: SyscallDone) -> None:
-        place = await self._place(event.pid)
-        if place is not None:
-            kind = event.kind.partition(":")[0]  # what follows may be a name that a model made up
-            self._put(
-                kind,
-                place.syscall(event.key),
-                place.step_of(event.key),
-                {names.PID: event.pid, names.KEY: event.key},
-                seconds=event.seconds,
-                failed=event.failed,
-            )
-
-    @subscribes(Completed, size=8192)
-    async def on_completion(self, event: Completed) -> None:
-        told = {
-            names.RESPONSE_MODEL: event.model,
-            names.FINISH_REASONS: (event.finish,),
-            names.INPUT_TOKENS: event.usage.prompt,
-            names.OUTPUT_TOKENS: event.usage.completion,
-        }
-        if event.usage.cached:
-            told[names.CACHED_TOKENS] = event.usage.cached
-        if event.first_token_s is not None:
-            told[names.FIRST_TOKEN] = event.first_token_s
-        await self._chat(event, told)
-
-    @subscribes(CompletionFailed, size=8192)
-    async def on_failure(self, event: CompletionFailed) -> None:
-        await self._chat(event, {names.ERROR: event.error})
-
-    async def _chat(self, event: Completed | CompletionFailed, told: Attributes) -> None:
-        attributes = {
-            names.OPERATION: names.CHAT,
-            names.REQUEST_MODEL: event.model,
-            names.ADDRESS: event.address,
-            **told,
-        }
-        name = f"{names.CHAT} {event.model}"
-        await self._attempt(name, attributes, event.seconds, SpanKind.CLIENT)
-
-    @subscribes(ToolCalled, size=8192)
-    async def on_tool(self, event: ToolCalled) -> None:
-        known = "" if event.error == "UnknownTool" else event.name
-        attributes = {
-            names.OPERATION: names.EXECUTE_TOOL,
-            names.TOOL_NAME: known,
-            names.ADDRESS: event.address,
-        }
-        if event.error is not None:
-            attributes[names.ERROR] = event.error
-        name = f"{names.EXECUTE_TOOL} {known}".rstrip()
-        await self._attempt(name, attributes, event.seconds, SpanKind.INTERNAL)
-
-    async def _attempt(
-        self, name: str, attributes: Attributes, seconds: float, kind: SpanKind
-    ) -> None:
-        """Under the syscall that made it; what no process made stands in no trace."""
-        told = here()
-        if told is None or not isinstance(told.origin, Origin) or told.origin.pid is None:
-            return
-        place, key = await self._place(told.origin.pid), told.origin.key
-        if place is None:
-            return
-        self._put(
-            name,
-            place.attempt(key, told.span_id),
-            place.syscall(key),
-            attributes,
-            seconds=seconds,
-            failed=names.ERROR in attributes,
-            kind=kind,
         )
 
 

@@ -430,3 +430,21 @@ async def test_what_is_said_under_an_event_carries_its_trace_and_one_cause() -> 
     assert len(seen) == 2
     assert len(set(seen)) == 1  # both heard the same event, so both have the same cause
     assert seen[0][1] is not None
+
+
+async def test_a_method_hears_several_events_in_the_order_they_were_told() -> None:
+    class Both(Service, name="both"):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        @subscribes(Tick, "clock.p*")
+        async def hear(self, event: Event) -> None:
+            self.heard.append(event.topic)
+
+    both = Both()
+    told: list[Event] = [Tick(n=1), Pong(n=1), Alarm(n=1), Tick(n=2), Pong(n=2)]
+    async with Kernel(both) as kernel, kernel.listen("clock.tick", "clock.alarm") as listened:
+        for event in told:
+            await kernel.publish(event)
+        assert [await anext(listened) for _ in range(3)] == [told[2], told[0], told[3]]
+    assert both.heard == [event.topic for event in told if event != told[2]]
