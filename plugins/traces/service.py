@@ -62,12 +62,13 @@ class Traces(Service, name="traces", needs_at_start=[FindLineage]):
     @subscribes(*SPANS, size=QUEUED)
     async def on_event(self, event: Event) -> None:
         """A span has ended, which is kept if its trace is wanted."""
-        told = here()
-        pid = whose(event, told)
-        if pid is None or told is None:
+        pid = whose(event)
+        if pid is None:
             return  # what no process made stands in no trace
         place = self._places[pid] if pid in self._places else await self._find(pid)
         if place is not None:
+            told = here()
+            assert told is not None, "an event has an envelope"
             span = SPANS[event.__class__](event, place, told)
             self._outbox.put(self._readable(span, self._began + told.sent_at))
 

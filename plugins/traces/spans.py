@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from opentelemetry.trace import SpanContext, SpanKind
 
 from ...kernel import Event
-from ...kernel.call import Envelope
+from ...kernel.call import Envelope, here
 from ...subsystems.llm.messages import Completed, CompletionFailed
 from ...subsystems.processes.messages import Origin, ProcessExited, StepDone, SyscallDone
 from ...subsystems.storage.messages import Pid
@@ -30,11 +30,12 @@ class Span(NamedTuple):
     born: float | None = None
 
 
-def whose(event: Event, told: Envelope | None) -> Pid | None:
+def whose(event: Event) -> Pid | None:
     """The process whose span it is; None where no process made it."""
     if not isinstance(event, ATTEMPTS):
         pid: Pid = event.pid  # type: ignore[attr-defined]  # all others in SPANS have one
         return pid
+    told = here()
     origin = None if told is None else told.origin
     return origin.pid if isinstance(origin, Origin) else None
 
