@@ -5,6 +5,8 @@
 -- is written. For a process it is its owner, in its epoch: one that has left it, or has only
 -- read the epoch, is not. An update waits for whoever holds the row and looks again then, so that a
 -- statement that is sent twice, because its answer was lost, is carried out once.
+-- "is true" keeps the planner from making a join of it, which without an index compares each row
+-- with each process: `fenced` becomes a hash table instead.
 with
 owned as (
     update lease
@@ -62,7 +64,7 @@ marked as (
     insert into mark (pid, seq, epoch, kind, key, fingerprint, said, hash)
     select t.pid, t.seq, t.epoch, t.kind, t.key, t.fingerprint, t.said, t.hash
     from :marks
-    join fenced on fenced.pid = t.by
+    where (t.by in (select pid from fenced)) is true
 ),
 saved_process as (
     update process
@@ -73,13 +75,13 @@ saved_process as (
         clock = s.clock,
         since = case when process.state = s.state then process.since else now() end
     from (select * from :saved) as s
-    where process.pid = s.pid and s.by in (select pid from fenced)
+    where process.pid = s.pid and (s.by in (select pid from fenced)) is true
 ),
 intended as (
     insert into intent (pid, step, path, kind, fingerprint, effect, note, rule, attempts, epoch, seq)
     select pid, step, path, kind, fingerprint, effect, note, rule, 1, epoch, seq
     from :intents
-    join fenced using (pid)
+    where (pid in (select pid from fenced)) is true
     on conflict (pid, step, path) do update
     set attempts = intent.attempts + 1, at = now(), epoch = excluded.epoch, note = excluded.note,
         rule = excluded.rule
@@ -89,38 +91,39 @@ annotated as (
     set note = t.note
     from (select * from :notes) as t
     where intent.pid = t.pid and intent.step = t.step and intent.path = t.path
-        and t.pid in (select pid from fenced)
+        and (t.pid in (select pid from fenced)) is true
 ),
 settled as (
     insert into entry (pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq, hash)
     select pid, step, path, kind, fingerprint, failed, took, body, rest, epoch, seq, hash
     from :entries
-    join fenced using (pid)
+    where (pid in (select pid from fenced)) is true
 ),
 paged as (
     insert into page (pid, number, role, pinned, tool_call_id, step, path, text, rest)
     select pid, number, role, pinned, tool_call_id, step, path, text, rest
     from :pages
-    join fenced using (pid)
+    where (pid in (select pid from fenced)) is true
 ),
 posted as (
     insert into letter (pid, sender, body)
     select t.pid, nullif(t.by, 0), t.body
     from :letters
-    join fenced on fenced.pid = t.by
+    where (t.by in (select pid from fenced)) is true
     order by t.place
     returning pid
 ),
 taken as (
     delete from letter
     using (select * from :taken) as t
-    where letter.pid = t.pid and letter.number = t.number and t.pid in (select pid from fenced)
+    where letter.pid = t.pid and letter.number = t.number
+        and (t.pid in (select pid from fenced)) is true
 ),
 ended as (
-    select t.pid from :ended join fenced on fenced.pid = t.by
+    select t.pid from :ended where (t.by in (select pid from fenced)) is true
 ),
 offered as (  -- to whoever has its program
-    select t.pid from :offered join fenced on fenced.pid = t.by
+    select t.pid from :offered where (t.by in (select pid from fenced)) is true
 ),
 bereft as (  -- :ended
     select child.pid
@@ -141,7 +144,7 @@ commanded as (
     insert into command (pid, signal, grace_s)
     select t.pid, t.signal, t.grace_s
     from :commands
-    join fenced on fenced.pid = t.by
+    where (t.by in (select pid from fenced)) is true
     order by t.place
     returning pid
 ),
@@ -149,16 +152,16 @@ obeyed as (
     delete from command
     using (select * from :obeyed) as t
     where command.pid = t.pid and command.number = t.number
-        and t.pid in (select pid from fenced)
+        and (t.pid in (select pid from fenced)) is true
 ),
 announced as (  -- to whoever follows
-    select t.pid from :announced join fenced on fenced.pid = t.by
+    select t.pid from :announced where (t.by in (select pid from fenced)) is true
 ),
 asked as (
     insert into question (namespace, pid, step, path, text, choices, deadline)
     select :namespace, pid, step, path, text, choices, deadline
     from :questions
-    join fenced using (pid)
+    where (pid in (select pid from fenced)) is true
     on conflict (pid, step, path) do nothing
 ),
 closed as (
@@ -166,7 +169,7 @@ closed as (
     set closed = true
     from (select * from :closed) as t
     where question.pid = t.pid and question.step = t.step and question.path = t.path
-        and t.pid in (select pid from fenced)
+        and (t.pid in (select pid from fenced)) is true
 ),
 answered as (
     update question
@@ -174,7 +177,7 @@ answered as (
     from (select * from :answers) as t
     where question.number = t.number and question.namespace = :namespace
         and question.answer is null and not question.closed
-        and t.by in (select pid from fenced)
+        and (t.by in (select pid from fenced)) is true
     returning question.pid
 ),
 limited as (
@@ -183,7 +186,7 @@ limited as (
         :namespace, t.scope, t.what, t.ceiling, case when t.configured then t.ceiling end,
         t.action, t.instead
     from :accounts
-    join fenced on fenced.pid = t.by
+    where (t.by in (select pid from fenced)) is true
     on conflict (namespace, scope, what) do update
     set
         ceiling = excluded.ceiling, action = excluded.action, instead = excluded.instead,
@@ -199,17 +202,16 @@ lifted as (
         overdrawn = greatest(0, account.used + account.reserved - account.ceiling - t.amount)
     from (select * from :raises) as t
     where account.namespace = :namespace and account.scope = t.scope and account.what = t.what
-        and t.by in (select pid from fenced)
+        and (t.by in (select pid from fenced)) is true
     returning 0::bigint as pid
 ),
 held as (
     insert into reservation (namespace, ticket, scope, what, pid, kernel, amount)
     select :namespace, t.ticket, t.scope, t.what, t.by, :kernel, t.held
     from :charges
-    join fenced on fenced.pid = t.by
     join account
         on account.namespace = :namespace and account.scope = t.scope and account.what = t.what
-    where t.held is not null
+    where t.held is not null and (t.by in (select pid from fenced)) is true
     returning scope, what, amount
 ),
 freed as (
@@ -217,7 +219,7 @@ freed as (
     using (select * from :charges) as t
     where reservation.namespace = :namespace and reservation.ticket = t.ticket
         and reservation.scope = t.scope and reservation.what = t.what
-        and t.spent is not null and t.by in (select pid from fenced)
+        and t.spent is not null and (t.by in (select pid from fenced)) is true
     returning reservation.scope, reservation.what, reservation.amount
 ),
 moved as (  -- :charges
@@ -228,8 +230,7 @@ moved as (  -- :charges
         union all
         select t.scope, t.what, 0, 0, t.spent
         from :charges
-        join fenced on fenced.pid = t.by
-        where t.spent is not null
+        where t.spent is not null and (t.by in (select pid from fenced)) is true
     ) as movement
     group by scope, what
 ),
@@ -264,7 +265,7 @@ spent as (
         :namespace, pid, tenant, model, day::date, currency, prompt, completion, cached,
         reasoning, money, calls, tool_calls
     from :spends
-    join fenced using (pid)
+    where (pid in (select pid from fenced)) is true
     on conflict (namespace, pid, tenant, model, day, currency) do update
     set
         prompt = spend.prompt + excluded.prompt,
@@ -299,15 +300,15 @@ remembered as (
         array(select jsonb_array_elements_text(t.tags::jsonb)),
         array(select jsonb_array_elements_text(t.terms::jsonb))
     from :memories
-    join fenced on fenced.pid = t.by
+    where (t.by in (select pid from fenced)) is true
     order by t.place
 ),
 understood as (
     insert into memory_vector (memory, embedder, dimensions, vector)
     select memory.number, t.embedder, t.dimensions, t.vector::halfvec
     from :vectors
-    join fenced on fenced.pid = t.by
     join memory on memory.number = t.memory
+    where (t.by in (select pid from fenced)) is true
     order by memory.number
     on conflict (memory, embedder) do update
     set dimensions = excluded.dimensions, vector = excluded.vector
@@ -317,7 +318,7 @@ kept as (  -- of several of one key the last; one that lasts no time is as good 
     select distinct on (t.collection, t.key)
         :namespace, t.collection, t.key, t.body, now() + t.lasts_s * interval '1 second'
     from :records
-    join fenced on fenced.pid = t.by
+    where (t.by in (select pid from fenced)) is true
     order by t.collection, t.key, t.place desc
     on conflict (namespace, collection, key) do update
     set body = excluded.body, until = excluded.until, at = now()
