@@ -135,6 +135,8 @@ class Kernel:
             task.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task})
+            if not ready.cancel():
+                ready.exception()  # looked at, for nobody waits for it any more
             raise
         return self
 

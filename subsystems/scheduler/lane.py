@@ -172,8 +172,8 @@ class Lane:
         self._trials += ticket.is_trial
         if self._places:
             self._places -= 1
-        elif self._paced:
-            self._paced -= 1
+        elif self._paced:  # until nobody waits: who comes then may find more than one place
+            self._paced = self._paced - 1 if self.queues or self.resting else 0
             self.opens_at = max(self.opens_at, self.time() - self._every_s) + self._every_s
 
     def _set_timer(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from limited import Fetch, Metered, Shop, ask, most_within, virtually
 
@@ -97,6 +97,7 @@ def test_who_waits_for_a_key_is_woken_and_never_polls() -> None:
     takes_s=st.floats(0, 2),
     pauses=st.lists(st.floats(0, 1), min_size=5, max_size=60),
 )
+@example(per_s=3.0, burst=3, slots=1, takes_s=0.0, pauses=[0.0, 0, 0, 0, 1.0, 1.0, 0, 0])
 def test_no_window_has_more_than_its_rate_and_burst_and_none_is_wasted(
     per_s: float, burst: int, slots: int, takes_s: float, pauses: list[float]
 ) -> None:
