@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...subsystems.storage import driver as d
-from ._postgres_batch import SALT, Chain, Written
+from ._postgres_chaining import SALT, Chain
 from ._postgres_connections import Connections
 from ._postgres_sql import sql
+from ._postgres_written import Written
 
 
 class Chains:

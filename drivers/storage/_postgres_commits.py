@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from ...subsystems.storage import driver as d
-from ._postgres_batch import Batch, Chain, Written, prepared
+from ._postgres_batch import Batch, prepared
+from ._postgres_chaining import Chain
 from ._postgres_chains import Chains
 from ._postgres_connections import Connections
 from ._postgres_fresh import FreshPages
 from ._postgres_pending import Lease, Pending, fault
 from ._postgres_sql import sql
+from ._postgres_written import Written
 
 MOST_COMMITS = 512
 """In one statement; what is left over goes into the next."""

@@ -14,7 +14,8 @@ from ._postgres_doorbell import Doorbell
 from ._postgres_erasing import Erasure
 from ._postgres_line import Connection
 from ._postgres_neighbours import is_dead, myself
-from ._postgres_rows import asked, record
+from ._postgres_queries import asked
+from ._postgres_rows import record
 from ._postgres_sealing import Sealer
 from ._postgres_sql import sql
 

@@ -4,9 +4,10 @@ import os
 from typing import Any
 
 from ...subsystems.storage import driver as d
-from ._postgres_batch import SALT, place
+from ._postgres_chaining import SALT
 from ._postgres_line import Connection
 from ._postgres_sql import sql
+from ._postgres_values import place
 
 
 class Erasure:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...subsystems.storage import driver as d
-from ._postgres_batch import Written
+from ._postgres_written import Written
 
 
 @dataclass(slots=True)

@@ -6,9 +6,9 @@ from typing import Any
 import anyio
 import pytest
 
-from aoskernel.drivers.storage._postgres_batch import Written
 from aoskernel.drivers.storage._postgres_commits import MANY, Commits
 from aoskernel.drivers.storage._postgres_pending import Pending
+from aoskernel.drivers.storage._postgres_written import Written
 from aoskernel.subsystems.storage.driver import (
     Commit,
     Fenced,
