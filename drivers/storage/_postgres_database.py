@@ -158,7 +158,7 @@ class Database:
             await self._connections.read("open_rate", *at)
         return d.Drawn(*rows[0])
 
-    async def read(self, query: d.Request[T]) -> T:
+    async def read(self, query: d.Query[T]) -> T:
         """Answer a query from what is committed."""
         if isinstance(query, d.ReadPages):
             return cast(T, await self._read_pages(query))
@@ -176,7 +176,7 @@ class Database:
         reading.after = pages[-1].number if pages else query.after
         return pages
 
-    async def _read(self, query: d.Request[T]) -> T:
+    async def _read(self, query: d.Query[T]) -> T:
         name, values, made = asked(query, self.settings.namespace)
         reply: T = made(await self._connections.read(name, *values))
         return reply

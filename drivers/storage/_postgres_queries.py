@@ -20,14 +20,14 @@ from ._postgres_rows import (
 from ._postgres_statement import Row
 from ._postgres_values import floats, place
 
-Q = TypeVar("Q", bound=d.Request[Any])
+Q = TypeVar("Q", bound=d.Query[Any])
 Made = Callable[[list[Any]], Any]
 """Makes the reply of the rows."""
-Query = tuple[str, Row, Made]
+Asked = tuple[str, Row, Made]
 """The statement's name, its values, and what makes the reply of its rows."""
 
 
-def asked(query: d.Request[Any], namespace: str) -> Query:
+def asked(query: d.Query[Any], namespace: str) -> Asked:
     """How a query is answered."""
     answer = _ANSWERS.get(type(query))
     if answer is None:

@@ -93,7 +93,7 @@ class Embedded:
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         return await self._running().draw(draw)
 
-    async def read(self, query: d.Request[T]) -> T:
+    async def read(self, query: d.Query[T]) -> T:
         return await self._running().read(query)
 
     async def _revive(self) -> None:

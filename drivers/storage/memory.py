@@ -151,7 +151,7 @@ class MemoryStorage:
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         return self._store.rates.draw(draw)
 
-    async def read(self, query: d.Request[Any]) -> Any:
+    async def read(self, query: d.Query[Any]) -> Any:
         return READERS[type(query)](self._store, query)
 
 

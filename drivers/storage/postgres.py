@@ -92,5 +92,5 @@ class Postgres:
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         return await self._database.draw(draw)
 
-    async def read(self, query: d.Request[T]) -> T:
+    async def read(self, query: d.Query[T]) -> T:
         return await self._database.read(query)

@@ -10,6 +10,25 @@ from dataclasses import dataclass
 
 from .messages import Key, Pid
 
+__all__ = [
+    "BORN",
+    "DECIDED",
+    "ENDED_AS",
+    "LEAF",
+    "MEANT",
+    "NOTED",
+    "OBEYED",
+    "ROOT",
+    "Link",
+    "Said",
+    "Seal",
+    "Standing",
+    "body_mark",
+    "leaf",
+    "linked",
+    "sealed",
+]
+
 ROOT = bytes(32)
 """What stands before the first link, and before the first seal."""
 BORN, ENDED_AS, OBEYED = "@born", "@ended", "@obeyed"

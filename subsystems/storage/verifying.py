@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from .chain import LEAF, ROOT, Link, Seal, Standing
 from .messages import Pid
 
+__all__ = ["Fault", "Item", "Verifier"]
+
 Item = Seal | Standing | Link
 NOWHERE = Standing(pid=Pid(0), seq=0, head=ROOT)
 
