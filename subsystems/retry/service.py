@@ -77,9 +77,10 @@ class Retry(Service, name="retry"):
                 why_not = self._obstacle(call, error, attempt, pause_s)
                 if why_not is not None:
                     error.add_note(f"attempts made: {attempt}; {why_not}")
-                    await self._tell_end(call, error, attempt, why_not)
+                    await self.publish(GaveUp(**_told(call, error, attempt), why=why_not))
                     raise
-                await self._tell(call, error, attempt, pause_s)
+                told = _told(call, error, attempt)
+                await self.publish(Retried(**told, reason=str(error), pause_s=pause_s))
             await anyio.sleep(pause_s)
 
     def _budget(self, address: str) -> RetryBudget:
@@ -120,33 +121,6 @@ class Retry(Service, name="retry"):
             return f"too many calls of {call.address} fail to repeat them all (share, spare)"
         return None
 
-    async def _tell(self, call: Call[Any], error: KernelError, attempt: int, pause: float) -> None:
-        await self.publish(
-            Retried(
-                call=call.span_id,
-                caller=str(call.origin or call.sender),
-                what=call.message.topic,
-                address=call.address,
-                attempt=attempt,
-                error=type(error).__name__,
-                reason=str(error),
-                pause_s=pause,
-            )
-        )
-
-    async def _tell_end(self, call: Call[Any], error: KernelError, attempt: int, why: str) -> None:
-        await self.publish(
-            GaveUp(
-                call=call.span_id,
-                caller=str(call.origin or call.sender),
-                what=call.message.topic,
-                address=call.address,
-                attempt=attempt,
-                error=type(error).__name__,
-                why=why,
-            )
-        )
-
     def hand_over(self, successor: "Retry") -> None:
         """What has been spent stays spent, within the successor's bounds."""
         if successor._window_s != self._window_s:
@@ -165,3 +139,15 @@ def _effect(call: Call[Any]) -> Effect:
 def _asked_s(error: KernelError) -> float:
     """For how long the provider wants to be left alone, as far as it said so."""
     return getattr(error, "retry_after_s", None) or 0.0
+
+
+def _told(call: Call[Any], error: KernelError, attempt: int) -> dict[str, Any]:
+    """Which call failed, and how, as both events have it."""
+    return {
+        "call": call.span_id,
+        "caller": str(call.origin or call.sender),
+        "what": call.message.topic,
+        "address": call.address,
+        "attempt": attempt,
+        "error": type(error).__name__,
+    }
