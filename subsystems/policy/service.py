@@ -12,12 +12,13 @@ from ...kernel.service import Proceed, Service, handles, subscribes
 from ..processes.messages import Origin, intended
 from ..storage.messages import Commit, DropRecord, FindRecords, ReadRecord
 from ..tools.messages import (
+    TOOL_CHANGES,
     CallTool,
     FindTools,
+    Known,
     Preview,
     Tool,
     ToolError,
-    ToolsChanged,
     UnknownTool,
 )
 from .clause import Clause
@@ -43,8 +44,6 @@ from .messages import (
 )
 from .rules import CALL, Rule, Written, rules
 
-REMEMBERED = 4096
-"""How many names of calls are kept; those of tools may come from a model."""
 ANYONE = Origin()
 Name = tuple[str, str, tuple[str, ...]]
 """Of a call: its topic, its subject, and the bounds of whoever calls."""
@@ -85,24 +84,14 @@ class Policy(
             raise ValueError(f"ask_within_s must be more than 0, it is {ask_within_s:g}")
         self._mode, self._within_s = mode, ask_within_s
         self._workspace = os.path.abspath(os.path.expanduser(workspace))
-        self._known: dict[Name, Course] = {}
-        self._changes = 0
+        self._known = Known[Name, Course]()
 
     async def start(self) -> None:
         self._judge = Judge(self.address, self._rules, self._mode)
 
-    @subscribes(ToolsChanged)
-    async def on_tools_changed(self, event: ToolsChanged) -> None:
-        self._forget()
-
-    @subscribes("service.*")
-    async def on_service(self, event: Event) -> None:
-        """A toolset may have come, gone or been replaced."""
-        self._forget()
-
-    def _forget(self) -> None:
-        self._changes += 1
-        self._known.clear()
+    @subscribes(*TOOL_CHANGES)
+    async def on_change(self, event: Event) -> None:
+        self._known.forget()
 
     # Calls
 
@@ -123,19 +112,17 @@ class Policy(
 
     async def _learn(self, name: Name, effect: Effect) -> Course:
         """What decides calls of this name, kept until a tool changes."""
-        (topic, subject, bounds), changes = name, self._changes
+        return await self._known.learn(name, self._course(name, effect))
+
+    async def _course(self, name: Name, effect: Effect) -> Course:
+        topic, subject, bounds = name
         layers = self._judge.layers(bounds, topic, subject)
         tool = None
         if topic == CALL and asks_tool(layers):
             tool = await self._tool(subject)
         effect = effect if tool is None else tool.effect
         layers = tuple(layer.with_effect(effect) for layer in layers)
-        course = Course.of(layers, tool)
-        if changes == self._changes:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[name] = course
-        return course
+        return Course.of(layers, tool)
 
     async def _tool(self, name: str) -> Tool | None:
         try:

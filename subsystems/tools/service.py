@@ -19,10 +19,12 @@ from .driver import (
 from .host import ToolsetHost
 from .messages import (
     FINDER,
+    TOOL_CHANGES,
     CallTool,
     FindTools,
     GetPrompt,
     InspectTools,
+    Known,
     ListPrompts,
     ListTools,
     OfferTools,
@@ -34,10 +36,12 @@ from .messages import (
     Tool,
     ToolCalled,
     ToolFailed,
-    ToolsChanged,
     UnknownTool,
     unknown,
 )
+
+ALL = "all"
+"""Under this the directory knows every tool by name."""
 
 
 class Toolset(Service, name="tools", driver="tools"):
@@ -131,23 +135,20 @@ class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):
 
     def __init__(self, budget_tokens: PositiveInt = 4000) -> None:
         self._budget = budget_tokens
-        self._known: dict[str, Tool] | None = None
-        self._all: tuple[Tool, ...] = ()
-        self._changes = 0
+        self._known = Known[str, dict[str, Tool]]()
 
     async def start(self) -> None:
-        await self._ask()
+        await self._learn()
 
     @handles(FindTools)
     async def find(self, query: FindTools) -> tuple[Tool, ...]:
-        known = self._known
+        known = self._known.get(ALL)
         if known is None:
-            known = await self._ask()
-        elif query.names is None:
-            return self._all
-        names = known if query.names is None else sorted(set(query.names))
+            known = await self._learn()
+        if query.names is None:
+            return tuple(known.values())
         try:
-            return tuple([known[name] for name in names])
+            return tuple([known[name] for name in sorted(set(query.names))])
         except KeyError as error:
             raise UnknownTool.among(error.args[0], known) from None
 
@@ -161,32 +162,22 @@ class Toolbox(Service, name="toolbox", needs_at_start=[ListTools]):
         wanted = dict.fromkeys(name for name in request.found if name in known)
         return (finder.model_copy(update={"description": told}), *map(known.__getitem__, wanted))
 
+    async def _learn(self) -> dict[str, Tool]:
+        return await self._known.learn(ALL, self._ask())
+
     async def _ask(self) -> dict[str, Tool]:
-        """Every tool by name, sorted; kept unless a toolset changed meanwhile."""
-        changes = self._changes
+        """Every tool by name, sorted."""
         found: dict[str, Tool] = {}
         for address in self.addresses(ListTools):
             for tool in await self.request(ListTools(), to=address):
                 if tool.name in found:
                     raise _clash(found[tool.name], tool)
                 found[tool.name] = tool
-        known = dict(sorted(found.items()))
-        if changes == self._changes:
-            self._known, self._all = known, tuple(known.values())
-        return known
+        return dict(sorted(found.items()))
 
-    @subscribes(ToolsChanged)
-    async def on_tools_changed(self, event: ToolsChanged) -> None:
-        self._forget()
-
-    @subscribes("service.*")
-    async def on_service(self, event: Event) -> None:
-        """A toolset may have come, gone or been replaced."""
-        self._forget()
-
-    def _forget(self) -> None:
-        self._changes += 1
-        self._known = None
+    @subscribes(*TOOL_CHANGES)
+    async def on_change(self, event: Event) -> None:
+        self._known.forget()
 
 
 def _tokens(spec: ToolSpec) -> int:

@@ -16,12 +16,14 @@ from .calls import (
 )
 from .errors import BadArguments, OutcomeLost, ToolAway, ToolError, ToolFailed, UnknownTool
 from .finding import FINDER, FindTools, ListTools, OfferTools, ToolsChanged
+from .known import TOOL_CHANGES, Known
 from .prompts import GetPrompt, ListPrompts, Prompt
 from .tool import Access, Kind, Resource, Tool, Touch, resources
 from .toolsets import InspectTools, Standing, ToolsetAway, ToolsetUp
 
 __all__ = [
     "FINDER",
+    "TOOL_CHANGES",
     "Access",
     "BadArguments",
     "CallTool",
@@ -29,6 +31,7 @@ __all__ = [
     "GetPrompt",
     "InspectTools",
     "Kind",
+    "Known",
     "ListPrompts",
     "ListTools",
     "OfferTools",

@@ -6,8 +6,7 @@ from typing import Self
 
 from ....kernel.errors import KernelError
 
-SHOWN = 20
-"""How many names or problems one error tells of; a model reads every one of them."""
+SHOWN = 20  # names or problems that one error tells of; a model reads every one of them
 
 
 class ToolError(KernelError):
