@@ -3,12 +3,13 @@
 import gc
 import os
 import time
+from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import anyio
 
-from aoskernel import Exit, Process, Program, program, tool
+from aoskernel import Exit, Process, Program, Touches, program, tool
 
 
 @program
@@ -115,6 +116,12 @@ def order_item(file: str) -> str:
         seen.write_text("ordered")
         os.kill(os.getpid(), 9)
     return "ordered again"
+
+
+@tool
+async def pay(amount: Annotated[Decimal, Touches("spend", currency="EUR")]) -> str:
+    """Pay somebody."""
+    return f"paid {amount}"
 
 
 @tool

@@ -4,12 +4,14 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from fnmatch import translate
 from typing import Any
 
 from ...kernel.message import Effect
 from ..tools.messages import Resource
 from .messages import Decision, JsonObject, Verdict
+from .money import Money, spent
 from .places import Places, host_of
 from .rules import Rule
 
@@ -25,13 +27,16 @@ class Clause:
     rule: Rule
     _subject: Any
     _where: tuple[tuple[str, Any], ...]
+    _over: dict[str, Decimal]
+    _up_to: dict[str, Decimal]
 
     @classmethod
     def of(cls, verdict: Verdict, where: str, rule: Rule) -> "Clause":
         """`where` it is written, e.g. "policy.deny"."""
         patterns = tuple((name, _matching(*several)) for name, several in rule.where.items())
         decision = Decision(verdict=verdict, rule=f"{where} {rule}")
-        return cls(decision, rule, _matching(rule.subject), patterns)
+        over, up_to = _limits(rule.spends_over), _limits(rule.spends_up_to)
+        return cls(decision, rule, _matching(rule.subject), patterns, over, up_to)
 
     @property
     def name(self) -> str:
@@ -56,9 +61,12 @@ class Clause:
             if value.__class__ is str:
                 if fit(value) is None:
                     return False
-            elif not self._some_or_all(fit(text) is not None for text in _texts(value)):
+            elif not self._some_or_all(fit(text) is not None for text in texts(value)):
                 return False
-        if not self.rule.touches:
+        rule = self.rule
+        if rule.spends and not self._some_or_all(map(self._is_spent, spent(resources))):
+            return False
+        if not (rule.access or rule.places or rule.asks_hosts):
             return True
         return self._some_or_all(self._covers(one, places) for one in resources)
 
@@ -74,6 +82,8 @@ class Clause:
 
     def _covers(self, resource: Resource, places: Places) -> bool:
         rule = self.rule
+        if resource.kind == "spend" and rule.spends and self._allows:
+            return True
         if rule.access and resource.access not in rule.access:
             return False
         if not (rule.places or rule.asks_hosts):
@@ -98,13 +108,28 @@ class Clause:
         named = not self.rule.hosts or any(host.fits(pattern) for pattern in self.rule.hosts)
         return named and (host.is_private or not self.rule.private)
 
+    def _is_spent(self, money: Money | None) -> bool:
+        """Of what cannot be compared, a rule that allows is not, and any other is."""
+        if money is None:
+            return not self._allows
+        over, up_to = self._over.get(money.currency), self._up_to.get(money.currency)
+        if (self._over and over is None) or (self._up_to and up_to is None):
+            return not self._allows
+        is_over = over is None or money.amount > over
+        return is_over and (up_to is None or money.amount <= up_to)
+
 
 def _matching(*patterns: str) -> Any:
     """Gives a match where one of these fits the whole text, else None."""
     return re.compile("|".join(map(translate, patterns))).match
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _limits(written: Iterable[str]) -> dict[str, Decimal]:
+    """By currency."""
+    return {m.currency: m.amount for m in map(Money.read, written) if m is not None}
+
+
+def texts(value: Any) -> tuple[str, ...]:
     """What an argument's patterns are compared with: each of a list, JSON of what is no text."""
     if value is None:
         return ()

@@ -54,6 +54,8 @@ class Course(NamedTuple):
 
 
 def asks_tool(layers: tuple[Layer, ...]) -> bool:
-    """Does any of them ask what a tool declares?"""
-    rules = (clause.rule for layer in layers for clause in layer.clauses)
-    return any(rule.effect or rule.touches for rule in rules)
+    """Does any of them ask what a tool declares, or a human, who is shown it?"""
+    clauses = [clause for layer in layers for clause in layer.clauses]
+    decisions = [*(c.decision for c in clauses), *(layer.otherwise for layer in layers)]
+    asks = any(decision.verdict == "ask" for decision in decisions)
+    return asks or any(clause.rule.effect or clause.rule.touches for clause in clauses)

@@ -3,14 +3,16 @@
 import glob
 import hashlib
 import json
+from collections.abc import Iterable
 from textwrap import indent
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
 from ..storage.messages import FindRecords
-from ..tools.messages import Tool, resources
+from ..tools.messages import Resource, Tool, resources
 from .messages import ALWAYS, APPROVE, DENY, GRANTS, Decision, Grant, JsonObject, NeedsApproval
+from .money import NOTHING, spent
 from .places import host_of
 from .rules import Rule
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN, BESIDE_A_PREVIEW = 2000, 100
 """Characters of an argument that a human is shown."""
+NO_AMOUNT = "an amount that cannot be compared"
 
 
 def mark(topic: str, subject: str, arguments: JsonObject) -> str:
@@ -41,7 +44,8 @@ async def grants(policy: "Policy") -> list[Grant]:
 def proposed(topic: str, subject: str, tool: Tool | None, arguments: JsonObject) -> Rule:
     """The rule of "always": the same tool on the same paths and hosts; whatever else it is given.
 
-    A tool that declares nothing of what it touches is meant as a whole.
+    It may spend as much as now, and nothing where that cannot be compared. A tool that declares
+    nothing of what it touches is meant as a whole.
     """
     rule = Rule.exactly(topic, subject)
     if tool is None:
@@ -50,13 +54,18 @@ def proposed(topic: str, subject: str, tool: Tool | None, arguments: JsonObject)
     hosts: list[str] = []
     for touch in tool.touches:
         alone = tool.model_copy(update={"touches": (touch.model_copy(update={"below": ""}),)})
+        if touch.kind == "spend":
+            continue
         names = [one.name for one in resources(alone, arguments)]
         asked = [host_of(name) for name in names] if touch.kind == "url" else []
         if asked and all(host is not None for host in asked):
             hosts += [f"{host.name}:{host.port}" for host in asked if host is not None]
         elif touch.argument in arguments:
             where[touch.argument] = tuple(glob.escape(name) for name in names)
-    return rule.model_copy(update={"where": where, "hosts": tuple(dict.fromkeys(hosts))})
+    totals = spent(resources(tool, arguments))
+    limits = [str(money or NOTHING) for money in totals]
+    narrow = {"hosts": tuple(dict.fromkeys(hosts)), "spends_up_to": tuple(dict.fromkeys(limits))}
+    return rule.model_copy(update={"where": where, **narrow})
 
 
 def approval(
@@ -64,6 +73,7 @@ def approval(
     *,
     call: str,
     arguments: JsonObject,
+    touched: Iterable[Resource],
     would: str,
     asked: str,
     within_s: float,
@@ -73,6 +83,7 @@ def approval(
     told = [f"{call} is to be called; approve it?"]
     most = BESIDE_A_PREVIEW if would else SHOWN
     told += [f"  {name}: {_shown(value, most)}" for name, value in arguments.items()]
+    told += [f"  spends {money or NO_AMOUNT}" for money in spent(touched)]
     told += [indent(would, "  ")] if would else []
     told += [
         f"asked because of {decision.rule}",

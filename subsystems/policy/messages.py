@@ -35,7 +35,7 @@ __all__ = [
 
 Mode = Literal["read_only", "standard", "trusted"]
 """`read_only`: reads in the workspace, changes nothing. `standard`: writes there too, and asks
-before it deletes, leaves the workspace, uses the network or does what no rule knows. `trusted`:
+before it deletes, spends, leaves the workspace, uses the network or does what no rule knows. `trusted`:
 whatever is not denied."""
 
 Verdict = Literal["deny", "ask", "allow"]

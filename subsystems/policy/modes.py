@@ -14,6 +14,7 @@ MODELS = Rule(call="llm.complete:*")
 READS = Rule(call=ANY, effect=("none",))
 OUTSIDE = Rule(call=ANY, outside=(".",))
 PRIVATE = Rule(call=ANY, private=True)
+SPENDING = Rule(call=ANY, access=("spend",))
 NETWORK = Rule(call=ANY, hosts=("*",))
 
 
@@ -33,13 +34,14 @@ PRESETS: Mapping[Mode, Preset] = {
     "read_only": Preset(
         deny=(
             Rule(call=ANY, access=("write", "delete")),
+            SPENDING,
             Rule(call=ANY, effect=("idempotent", "once")),
         ),
         ask=(OUTSIDE, PRIVATE, NETWORK),
         allow=(MODELS, READS),
     ),
     "standard": Preset(
-        ask=(Rule(call=ANY, access=("delete",)), OUTSIDE, PRIVATE, NETWORK),
+        ask=(Rule(call=ANY, access=("delete",)), SPENDING, OUTSIDE, PRIVATE, NETWORK),
         allow=(MODELS, READS, Rule(call=ANY, access=("read", "write"), below=(".",))),
         otherwise="ask",
     ),

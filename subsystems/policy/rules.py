@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, JsonValue, ValidationError
 from ...kernel.errors import nearest
 from ...kernel.message import TOPIC, Effect, Value
 from ..tools.messages import Access
+from .money import Money
 
 CALL = "tools.call"
 ARGUMENT = re.compile(r"[^\W\d]\w*", re.ASCII)
@@ -40,6 +41,9 @@ class Rule(Value):
     Paths are `below` one of these directories, or `outside` of all of them. `hosts` of URLs are
     "example.org", "*.example.org" (any label below it) or "example.org:8080"; `private` ones are
     named so, or are addresses that no public host has.
+
+    What a call spends altogether is over one of the amounts `spends_over`, or not over one of
+    `spends_up_to`; each is "100 EUR", of another currency each.
     """
 
     call: str
@@ -50,6 +54,8 @@ class Rule(Value):
     outside: Texts = ()
     hosts: Texts = ()
     private: bool = False
+    spends_over: Texts = ()
+    spends_up_to: Texts = ()
 
     @classmethod
     def parse(cls, written: Written) -> Self:
@@ -109,6 +115,18 @@ class Rule(Value):
                 )
         if any("\0" in place or not place for place in (*self.below, *self.outside)):
             raise ValueError(f"{self}: a directory is missing in below or outside")
+        for limits in (self.spends_over, self.spends_up_to):
+            self._check_limits(limits)
+
+    def _check_limits(self, limits: Iterable[str]) -> None:
+        known: set[str] = set()
+        for limit in limits:
+            money = Money.read(limit)
+            if money is None:
+                raise ValueError(f'{self}: {limit!r} is no amount; write for example "100 EUR"')
+            if money.currency in known:
+                raise ValueError(f"{self}: there are two amounts of {money.currency}; give one")
+            known.add(money.currency)
 
     @classmethod
     def exactly(cls, topic: str, subject: str) -> Self:
@@ -126,7 +144,7 @@ class Rule(Value):
     @property
     def touches(self) -> bool:
         """Does it ask what a call touches?"""
-        return bool(self.access or self.places or self.asks_hosts)
+        return bool(self.access or self.places or self.asks_hosts or self.spends)
 
     @property
     def places(self) -> bool:
@@ -135,6 +153,10 @@ class Rule(Value):
     @property
     def asks_hosts(self) -> bool:
         return bool(self.hosts or self.private)
+
+    @property
+    def spends(self) -> bool:
+        return bool(self.spends_over or self.spends_up_to)
 
     @property
     def is_narrow(self) -> bool:
@@ -146,6 +168,7 @@ class Rule(Value):
         told += [_quoted(f"{name}={p}") for name, these in self.where.items() for p in these]
         sets = {"effect": self.effect, "access": self.access, "below": self.below}
         sets |= {"outside": self.outside, "hosts": self.hosts}
+        sets |= {"spends over": self.spends_over, "spends up to": self.spends_up_to}
         conditions = [f"{name} {_or(values)}" for name, values in sets.items() if values]
         conditions += ["private host"] if self.private else []
         return " ".join(told) + (f" ({'; '.join(conditions)})" if conditions else "")

@@ -152,6 +152,7 @@ class Policy(
             Decision(verdict="ask", rule=decision.rule),
             call=f"{topic}:{subject}",
             arguments=arguments,
+            touched=course.case(arguments, self._workspace)[1],
             would=await self._preview(call, arguments),
             asked=asked,
             within_s=self._within_s,

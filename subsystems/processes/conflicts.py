@@ -1,7 +1,7 @@
 """Which of the calls that a model asks for at once must be made in their order.
 
-Two that touch the same thing must, if one of them changes it; and two of one toolset of which
-one changes something, unless both say what they touch.
+Two that touch the same thing must, if one of them changes it, and two that spend money; and two
+of one toolset of which one changes something, unless both say what they touch.
 """
 
 import posixpath
@@ -37,7 +37,7 @@ def _meet(one: Resource, other: Resource) -> bool:
     if one.kind != other.kind or one.access == other.access == "read":
         return False
     if one.kind != "path":
-        return one.name == other.name
+        return one.kind == "spend" or one.name == other.name
     here, there = _plain(one.name), _plain(other.name)
     return here == there or here.startswith(f"{there}/") or there.startswith(f"{here}/")
 

@@ -29,10 +29,14 @@ class Touches(NamedTuple):
 
     `path: Annotated[str, Touches("path", "write")]`. A policy rules by it, and calls of one turn
     that touch the same thing are not made at the same time.
+
+    `amount: Annotated[Decimal, Touches("spend", currency="EUR")]` is money that a call spends, in
+    whole units; in place of the currency's code may stand the parameter that says it.
     """
 
     kind: Kind
     access: Access = "read"
+    currency: str = ""
 
 
 class _Schema(GenerateJsonSchema):
@@ -82,6 +86,8 @@ class Signature:
         self.schema.pop("title")
         _hide(self._sensitive, self.schema)
         self.touches = tuple(touches)
+        for problem in filter(None, (touch.problem(self._arguments) for touch in touches)):
+            raise TypeError(f"tool {name!r}: {problem}")
 
     def bind(self, arguments: JsonObject, key: str) -> tuple[list[Any], dict[str, Any]]:
         """What to call the function with, by place and by name. Raises BadArguments."""
@@ -126,7 +132,8 @@ def _checked(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> 
 def _touched(name: str, hint: Any) -> Iterator[Touch]:
     for mark in get_args(hint):
         if isinstance(mark, Touches):
-            yield Touch(argument=name, kind=mark.kind, access=mark.access)
+            access = "spend" if mark.kind == "spend" else mark.access
+            yield Touch(argument=name, kind=mark.kind, access=access, currency=mark.currency)
 
 
 def _hide(names: list[str], schema: dict[str, Any]) -> None:

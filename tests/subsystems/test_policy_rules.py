@@ -37,7 +37,27 @@ MOVE = tool("move", "once", source=("path", "delete"), target=("path", "write"))
 DELETE = tool("delete", "once", path=("path", "delete"))
 FETCH = tool("fetch", "none", url=("url", "read"))
 SHELL = tool("shell", "once")
-TOOLS = (READ, WRITE, MOVE, DELETE, FETCH, SHELL)
+
+
+def paying(name: str, effect: Effect = "once", **currencies: str) -> Tool:
+    """A tool that spends; by argument, a currency or the argument that says it."""
+    touches = tuple(
+        Touch(argument=argument, kind="spend", access="spend", currency=currency)
+        for argument, currency in currencies.items()
+    )
+    return tool(name, effect).model_copy(update={"touches": touches})
+
+
+PAY = paying("pay", amount="currency")
+TIP = paying("tip", amount="EUR", tip="EUR")
+LOOK_UP = paying("look_up", "none", fee="EUR")
+BUY = PAY.model_copy(
+    update={
+        "spec": FETCH.spec.model_copy(update={"name": "buy"}),
+        "touches": FETCH.touches + PAY.touches,
+    }
+)
+TOOLS = (READ, WRITE, MOVE, DELETE, FETCH, SHELL, PAY, TIP, LOOK_UP, BUY)
 
 
 def judge(mode: Mode | None = None, **lists: list[Any]) -> Judge:
@@ -74,6 +94,13 @@ def verdict(by: Judge, of: Tool, **arguments: Any) -> str:
         ({"call": "llm.complete:*", "below": "."}, "only a tool has arguments"),
         ("llm.complete:* max=1", "only a tool has arguments"),
         ({"call": "read_file"}, "is no rule; write topic:subject"),
+        (
+            {"call": "tools.call:x", "spends_over": "much"},
+            'is no amount; write for example "100 EUR"',
+        ),
+        ({"call": "tools.call:x", "spends_over": "-1 EUR"}, "'-1 EUR' is no amount"),
+        ({"call": "tools.call:x", "spends_up_to": ["1 EUR", "2 eur"]}, "are two amounts of EUR"),
+        ({"call": "llm.complete:*", "spends_over": "1 EUR"}, "only a tool has arguments"),
     ],
 )
 def test_a_rule_that_says_nothing_sensible_says_what_to_write(rule: Written, told: str) -> None:
@@ -213,6 +240,96 @@ def test_a_public_host_is_not_private(url: str) -> None:
     assert not host.is_private
 
 
+# Money
+
+OVER = {"call": "tools.call:*", "spends_over": ["100 EUR", "120.50 USD"]}
+UP_TO = {"call": "tools.call:*", "spends_up_to": ["100 EUR", "120.50 USD"]}
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "is_over"),
+    [
+        (100, "EUR", False),
+        ("100.00", "EUR", False),
+        (100.01, "EUR", True),
+        ("100.00000000000000000000000000000001", "EUR", True),
+        (120.5, "USD", False),
+        ("120.51", "usd", True),
+        (0, "EUR", False),
+        (1e300, "EUR", True),
+        ([60, 40], "EUR", False),
+        ([60, "40.01"], "EUR", True),
+    ],
+)
+def test_an_amount_is_compared_exactly_and_a_list_as_its_sum(
+    amount: Any, currency: str, is_over: bool
+) -> None:
+    call: dict[str, Any] = {"amount": amount, "currency": currency}
+    assert verdict(judge("trusted", deny=[OVER]), PAY, **call) == ("deny" if is_over else "allow")
+    assert verdict(judge(allow=[UP_TO]), PAY, **call) == ("deny" if is_over else "allow")
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency"),
+    [
+        *((-1, "EUR"), ("-1", "EUR"), (float("nan"), "EUR"), (float("inf"), "EUR"), ("NaN", "EUR")),
+        *(("ten", "EUR"), ("1e1", "EUR"), ("1_0", "EUR"), ("1,0", "EUR"), ("\uff11", "EUR")),
+        *((" 1", "EUR"), ("", "EUR"), (None, "EUR"), (True, "EUR"), ({"value": 1}, "EUR")),
+        *(([200, -150], "EUR"), ([[1]], "EUR"), ("1 EUR", ""), ("1", "EUR "), (1, "")),
+        *((1, "CHF"), (1, None), (1, ["EUR"]), (1, "\u20ac")),
+    ],
+)
+def test_what_cannot_be_compared_is_denied_by_a_rule_about_money_and_allowed_by_none(
+    amount: Any, currency: Any
+) -> None:
+    call = {"amount": amount, "currency": currency}
+    for rule in (OVER, UP_TO):
+        assert verdict(judge("trusted", deny=[rule]), PAY, **call) == "deny"
+        assert verdict(judge("trusted", ask=[rule]), PAY, **call) == "ask"
+        assert verdict(judge(allow=[rule]), PAY, **call) == "deny"
+
+
+def test_an_amount_or_a_currency_that_is_left_out_cannot_be_compared() -> None:
+    for call in ({"amount": 1}, {"currency": "EUR"}, {}):
+        assert verdict(judge("trusted", deny=[OVER]), PAY, **call) == "deny"
+        assert verdict(judge(allow=[UP_TO]), PAY, **call) == "deny"
+
+
+def test_all_that_a_call_spends_is_added_up() -> None:
+    denies, allows = judge("trusted", deny=[OVER]), judge(allow=[UP_TO])
+    assert verdict(denies, TIP, amount=90, tip=10) == verdict(allows, TIP, amount=90, tip=10)
+    assert verdict(denies, TIP, amount=90, tip="10.01") == "deny"
+    assert verdict(allows, TIP, amount=90, tip="10.01") == "deny"
+
+
+def test_a_rule_about_money_is_about_no_call_that_spends_none() -> None:
+    assert verdict(judge("trusted", deny=[OVER]), SHELL) == "allow"
+    assert verdict(judge(allow=[UP_TO]), SHELL) == "deny"
+    assert verdict(judge(allow=[UP_TO]), READ, path="/desk/a") == "deny"
+
+
+def test_money_narrows_a_rule_about_hosts_and_one_without_it_allows_no_spending() -> None:
+    def buys(by: Judge, amount: int, host: str = "shop.example") -> str:
+        return verdict(by, BUY, url=f"https://{host}/", amount=amount, currency="EUR")
+
+    shop = {"call": "tools.call:buy", "hosts": "shop.example"}
+    assert buys(judge(allow=[shop]), 1) == "deny"
+    within = judge(allow=[{**shop, "spends_up_to": "50 EUR"}])
+    assert [buys(within, 50), buys(within, 51), buys(within, 1, "a.org")] == [
+        "allow",
+        "deny",
+        "deny",
+    ]
+    over = judge("trusted", deny=[{**shop, "spends_over": "50 EUR"}])
+    assert [buys(over, 50), buys(over, 51), buys(over, 51, "a.org")] == ["allow", "deny", "allow"]
+
+
+def test_two_limits_are_a_range() -> None:
+    by = judge("trusted", ask=[{**OVER, "spends_over": "10 EUR", "spends_up_to": "20 EUR"}])
+    says = [verdict(by, PAY, amount=n, currency="EUR") for n in (10, 11, 20, 21)]
+    assert says == ["allow", "ask", "ask", "allow"]
+
+
 # Modes
 
 SAYS = {
@@ -228,16 +345,18 @@ SAYS = {
         "read outside": "ask",
         "write outside": "ask",
         "fetch private": "ask",
+        "pay": "ask",
+        "look up": "ask",
     },
     "trusted": dict.fromkeys(
         (
             *("read", "write", "delete", "move", "fetch", "shell"),
-            *("read outside", "write outside", "fetch private"),
+            *("read outside", "write outside", "fetch private", "pay", "look up"),
         ),
         "allow",
     ),
 }
-CALLS: dict[str, tuple[Tool, dict[str, str]]] = {
+CALLS: dict[str, tuple[Tool, dict[str, Any]]] = {
     "read": (READ, {"path": "/desk/a"}),
     "write": (WRITE, {"path": "/desk/a"}),
     "delete": (DELETE, {"path": "/desk/a"}),
@@ -247,6 +366,8 @@ CALLS: dict[str, tuple[Tool, dict[str, str]]] = {
     "read outside": (READ, {"path": "/desk/../etc/passwd"}),
     "write outside": (WRITE, {"path": "/desk-old/a"}),
     "fetch private": (FETCH, {"url": "http://169.254.169.254/"}),
+    "pay": (PAY, {"amount": 1, "currency": "EUR"}),
+    "look up": (LOOK_UP, {"fee": 0.01}),
 }
 
 
@@ -272,15 +393,32 @@ def test_what_is_configured_goes_before_a_mode_but_for_what_the_mode_denies() ->
 names = st.sampled_from([one.name for one in TOOLS])
 places = st.sampled_from([".", "/desk/src", "/etc", "/"])
 hosts = st.sampled_from(["example.org", "*.example.org", "*"])
+limits = st.sampled_from(["0 EUR", "10 EUR", "10.5 USD", ["10 EUR", "20 USD"]])
+amounts = (
+    st.sampled_from([None, True, "ten", "-1", "NaN", 10, "10.00", "10.01", 20, [5, 5], [5, 6], []])
+    | st.floats()
+    | st.integers(-1, 30)
+)
+payments = st.builds(
+    lambda of, amount, currency: (
+        of,
+        {"url": "https://example.org/", "amount": amount, "currency": currency, "tip": 1},
+    ),
+    st.sampled_from([PAY, TIP, BUY]),
+    amounts,
+    st.sampled_from(["EUR", "usd", "CHF", "", None]),
+)
 conditions = st.fixed_dictionaries(
     {"call": names.map("tools.call:{}".format) | st.just("tools.call:*")},
     optional={
         "effect": st.sampled_from(["none", "idempotent", "once"]),
-        "access": st.sampled_from(["read", "write", "delete"]),
+        "access": st.sampled_from(["read", "write", "delete", "spend"]),
         "below": places,
         "outside": places,
         "hosts": hosts,
         "private": st.just(True),
+        "spends_over": limits,
+        "spends_up_to": limits,
         "where": st.sampled_from([{"path": "/desk/*"}, {"command": "m*"}]),
     },
 )
@@ -288,7 +426,9 @@ lists = st.fixed_dictionaries(
     {name: st.lists(conditions, max_size=4) for name in ("deny", "ask", "allow")}
 )
 modes = st.sampled_from([None, "read_only", "standard", "trusted"])
-calls = st.sampled_from([*CALLS.values(), (READ, {"path": "/etc/x"}), (READ, {"path": "/a\0"})])
+calls = payments | st.sampled_from(
+    [*CALLS.values(), (READ, {"path": "/etc/x"}), (READ, {"path": "/a\0"})]
+)
 bound = st.builds(
     lambda mode, left: Bounds.of(mode, left) or Bounds(),
     modes,
@@ -351,6 +491,16 @@ def test_what_is_known_of_a_name_beforehand_is_what_each_call_of_it_is_told(
     assert constant is None or constant == decide(by, of, **arguments)
 
 
+@FAST
+@given(payments, limits)
+def test_no_payment_is_allowed_by_a_limit_that_also_denies_it(call: Any, limit: Any) -> None:
+    of, arguments = call
+    rule = {"call": "tools.call:*", "access": ["read", "spend"]}
+    denied = verdict(judge("trusted", deny=[{**rule, "spends_over": limit}]), of, **arguments)
+    allowed = verdict(judge(allow=[{**rule, "spends_up_to": limit}]), of, **arguments)
+    assert (denied, allowed) in {("deny", "deny"), ("allow", "allow")} or not arguments["amount"]
+
+
 @given(conditions)
 def test_a_rule_of_a_bound_is_read_back_as_it_was(table: dict[str, Any]) -> None:
     written = Bounds.of("standard", [table])
@@ -393,4 +543,7 @@ def test_a_rule_that_is_never_reached_is_named_with_what_decides_before_it() -> 
 def test_a_rule_reads_as_it_was_written() -> None:
     rule = Rule.parse({"call": "tools.call:fetch", "hosts": ["a.org", "b.org"], "private": True})
     assert str(rule) == "tools.call:fetch (hosts a.org or b.org; private host)"
+    pays = Rule.parse({**OVER, "spends_up_to": "200 EUR"})
+    told = "tools.call:* (spends over 100 EUR or 120.50 USD; spends up to 200 EUR)"
+    assert str(pays) == told
     assert str(Rule.parse("tools.call:git 'command=a b*'")) == "tools.call:git 'command=a b*'"

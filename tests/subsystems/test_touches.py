@@ -1,11 +1,12 @@
 """What a call touches, as data."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 import pytest
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from aoskernel import Kernel
 from aoskernel.drivers.tools.files import Files
@@ -13,7 +14,7 @@ from aoskernel.drivers.tools.python import PythonTools
 from aoskernel.subsystems.tools.driver import JsonObject
 from aoskernel.subsystems.tools.messages import FindTools, Resource, Tool, resources
 from aoskernel.subsystems.tools.service import Toolbox, Toolset
-from aoskernel.subsystems.tools.tool import Touches, tool
+from aoskernel.subsystems.tools.tool import FunctionTool, Touches, tool
 
 
 @tool
@@ -51,6 +52,52 @@ async def test_what_a_signature_declares_is_what_the_call_touches() -> None:
 async def test_arguments_that_do_not_fit_touch_nothing_and_raise_nothing() -> None:
     odd: JsonObject = {"report": None, "pages": {"a": "b"}, "board": [1.5], "archive": [[""]]}
     assert await touched(odd) == set()
+
+
+@tool
+def pay(
+    amounts: Annotated[list[Decimal], Touches("spend", currency="currency")],
+    fee: Annotated[float, Touches("spend", currency="EUR")] = 0.5,
+    currency: str = "USD",
+) -> None:
+    """Pay somebody."""
+
+
+def spending(**arguments: JsonValue) -> list[str]:
+    made = FunctionTool(pay)
+    of = Tool(spec=made.spec, effect="once", address="tools.x", touches=made.touches)
+    found = resources(of, arguments)
+    assert all((one.kind, one.access) == ("spend", "spend") for one in found)
+    return [one.name for one in found]
+
+
+def test_what_is_spent_is_named_with_its_currency() -> None:
+    assert spending(amounts=[1, "2.50", 1e-7]) == [
+        *("1 USD", "2.50 USD", "0.0000001 USD"),
+        "0.5 EUR",
+    ]
+    assert spending(amounts=1, currency="eur", fee=0) == ["1 eur", "0 EUR"]
+    assert spending(amounts=[None, True], currency=3, fee="x") == ["None ?", "True ?", "x EUR"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "told"),
+    [
+        (Touches("spend"), "a currency is to be given of what is spent, and only of that"),
+        (Touches("path", currency="EUR"), "a currency is to be given of what is spent, and only"),
+        (
+            Touches("path", "spend"),
+            "to spend is all that is done with money, and with nothing else",
+        ),
+        (Touches("spend", currency="eur"), "'eur' is no currency; write a code in capitals"),
+    ],
+)
+def test_spending_that_cannot_be_meant_is_refused_at_declaration(mark: Touches, told: str) -> None:
+    def order(amount: float) -> None: ...
+
+    order.__annotations__["amount"] = Annotated[float, mark]
+    with pytest.raises(TypeError, match=f"tool 'order': 'amount': {told}"):
+        tool(order)
 
 
 async def test_a_path_of_a_workspace_is_absolute_and_is_not_yet_walked(tmp_path: Path) -> None:

@@ -21,6 +21,13 @@ ask = ["tools.call:order_item file=book"]
 deny = ["tools.call:hang"{more}]
 """
 
+SPENDING = """
+[services.policy]
+mode = "standard"
+allow = [{ call = "tools.call:pay", spends_up_to = "20 EUR" }]
+deny = [{ call = "tools.call:*", spends_over = "100 EUR" }]
+"""
+
 
 @pytest.fixture
 def rules(durable: Durable) -> Any:
@@ -85,6 +92,7 @@ def test_a_rule_that_decides_nothing_fails_the_check(aosk: Aosk, rules: Any) -> 
     [
         ('deny = ["hang"]', "deny: 'hang' is no rule; write topic:subject"),
         ('deny = [{ call = "tools.call:x", host = "a" }]', "unknown key 'host'; did you mean 'ho"),
+        ('deny = [{ call = "tools.call:x", spends_over = "100" }]', "'100' is no amount; write"),
         ('mode = "standart"', "read_only"),
     ],
 )
@@ -122,6 +130,25 @@ def test_a_call_is_tried_without_being_made(
     aosk("db", "migrate")
     told = aosk("policy", "try", call)
     assert told.code == code
+    assert said in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("tools.call:pay amount=20", "is made: policy.allow tools.call:pay (spends up to 20 EUR)"),
+        ("tools.call:pay amount=20.01", "waits for a human: standard.ask tools.call:* (access spe"),
+        ("tools.call:pay amount=100.01", "is refused: policy.deny tools.call:* (spends over 100 E"),
+        ("tools.call:pay amount=NaN", "is refused: policy.deny tools.call:* (spends over 100 EUR)"),
+    ],
+)
+def test_what_a_call_spends_is_tried(aosk: Aosk, durable: Durable, call: str, said: str) -> None:
+    config = durable()
+    text = config.read_text("utf-8").replace("errands:hang", "errands:pay")
+    config.write_text(text[: text.index("[services.policy]")] + SPENDING, "utf-8")
+    assert aosk("policy", "check").code == ExitCode.OK
+    aosk("db", "migrate")
+    told = aosk("policy", "try", call)
     assert said in told.out + told.err
 
 

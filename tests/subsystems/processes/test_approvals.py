@@ -1,6 +1,7 @@
 """Calls that a human must approve: asked once, found again after a crash, explained by one rule."""
 
 import json
+from decimal import Decimal
 from typing import Annotated, Any
 
 import anyio
@@ -39,7 +40,7 @@ from aoskernel.subsystems.storage.messages import Question
 from aoskernel.subsystems.tools.messages import CallTool
 
 DELETES = "standard.ask tools.call:* (access delete)"
-FROM_NOW_ON = "from now on, for tenant default, tools.call:remove path=/desk/a"
+APPROVE = "approve: this once; deny: not at all; always: from now on, for tenant default,"
 KNOWS = {"programs": [__name__], "park_after_s": 0.01}
 
 
@@ -72,7 +73,14 @@ class World:
             self.done.append(f"fetch {url}")
             return "page"
 
-        self.functions = [look, put, remove, fetch]
+        @tool
+        async def pay(
+            amount: Annotated[Decimal, Touches("spend", currency="currency")], currency: str
+        ) -> str:
+            self.done.append(f"pay {amount} {currency}")
+            return "paid"
+
+        self.functions = [look, put, remove, fetch, pay]
 
     def tables(self, **policy: Any) -> dict[str, Any]:
         standing = {"mode": "standard", "workspace": self.root, "allow": (), **policy}
@@ -146,7 +154,7 @@ async def test_a_call_that_a_rule_asks_about_waits_for_a_human(
         "tools.call:remove is to be called; approve it?",
         '  path: "/desk/a"',
         f"asked because of {DELETES}",
-        f"approve: this once; deny: not at all; always: {FROM_NOW_ON}",
+        f"{APPROVE} tools.call:remove path=/desk/a",
     ]
 
 
@@ -242,6 +250,46 @@ async def test_what_is_always_allowed_is_of_its_tenant_and_its_paths(
             await agent
         await spawn(kernel, remover(path=path), tenant=tenant)
         await asked(kernel)
+
+
+@program
+async def payer(self: Process, amount: str = "120.50", currency: str = "EUR") -> str:
+    return str(await self.call("pay", amount=amount, currency=currency))
+
+
+async def test_an_approval_shows_what_is_spent_and_always_is_up_to_that() -> None:
+    one, world = OneStorage(), World()
+    ask = [{"call": "tools.call:*", "spends_over": "100 EUR"}]
+    async with one.kernel(**world.tables(mode="trusted", ask=ask)) as kernel:
+        with anyio.fail_after(20):
+            assert await (await spawn(kernel, payer(amount="100.00"))) == "paid"
+            agent = await spawn(kernel, payer())
+            question = await answer(kernel, "always")
+            assert question.text.splitlines()[1:] == [
+                '  amount: "120.50"',
+                '  currency: "EUR"',
+                "  spends 120.50 EUR",
+                "asked because of policy.ask tools.call:* (spends over 100 EUR)",
+                f"{APPROVE} tools.call:pay (spends up to 120.50 EUR)",
+            ]
+            assert await agent == "paid"
+            assert await (await spawn(kernel, payer(amount="120.5"))) == "paid"
+        await spawn(kernel, payer(amount="120.51"))
+        await answer(kernel, "deny")
+    assert world.done == ["pay 100.00 EUR", "pay 120.50 EUR", "pay 120.5 EUR"]
+
+
+async def test_of_an_amount_that_cannot_be_compared_always_allows_nothing_more() -> None:
+    one, world = OneStorage(), World()
+    async with one.kernel(**world.tables(mode=None, ask=["tools.call:pay"])) as kernel:
+        agent = await spawn(kernel, payer(currency="a coin"))
+        question = await answer(kernel, "always")
+        assert "  spends an amount that cannot be compared" in question.text
+        assert "tools.call:pay (spends up to 0 XXX)" in question.text
+        with anyio.fail_after(10):
+            assert await agent == "paid"
+        await spawn(kernel, payer(currency="a coin"))
+        assert (await asked(kernel)).number != question.number
 
 
 async def test_what_is_denied_stays_so_whatever_was_always_allowed() -> None:

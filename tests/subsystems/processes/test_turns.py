@@ -163,6 +163,7 @@ def asking(at: str = "x") -> ToolCall:
 
 
 WRITE, READ = made("idempotent", "write"), made("none", "read")
+PAY = made("once", "spend", kind="spend")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,8 @@ WRITE, READ = made("idempotent", "write"), made("none", "read")
         (made("none"), "", made("none"), "", False),
         (made("once"), "", made("once", address="tools.b"), "", False),
         (made("once"), "", READ, "a", True),
+        (PAY, "1", PAY, "2", True),
+        (PAY, "1", WRITE, "1", False),
     ],
 )
 def test_two_calls_clash(one: Tool, here: str, other: Tool, there: str, clashes: bool) -> None:
