@@ -10,14 +10,17 @@ from typing import Any, Literal
 import anyio
 from chaos import mortal, wire
 from chaos.devices import TOOLS, model
-from chaos.programs import Agent, Job, shop
+from chaos.programs import Agent, Job, buy, shop
 
 from aoskernel import Kernel, spawn
 from aoskernel.subsystems.processes.messages import (
+    Answer,
     DoubtfulCall,
     Kill,
     ListDoubts,
     ListProcesses,
+    ListQuestions,
+    NoSuchQuestion,
     NotInDoubt,
     Resolve,
 )
@@ -55,6 +58,28 @@ async def _tell_the_truth(kernel: Kernel, call: DoubtfulCall) -> None:
     said = Resolve(pid=call.pid, outcome=outcome, result=truth, keys=(call.key,))
     with suppress(NotInDoubt):  # another application has said so since
         await kernel.request(said)
+
+
+async def purchase(kernel: Kernel) -> Any:
+    """One order that a human may have to approve; the world is told once it is under way."""
+    buyer = await spawn(kernel, buy(), key="purchase")
+    await wire.ask(kind="mark", name="under way", key="")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_settle, kernel)
+        if wire.order.approves:
+            tasks.start_soon(_approve, kernel)
+        result = await buyer
+        tasks.cancel_scope.cancel()
+        return result
+
+
+async def _approve(kernel: Kernel) -> None:
+    """Be the human who approves whatever is asked."""
+    while True:
+        for question in await kernel.request(ListQuestions()):
+            with suppress(NoSuchQuestion):  # it was answered before
+                await kernel.request(Answer(number=question.number, text="approve"))
+        await anyio.sleep(0.02)
 
 
 async def shopping(kernel: Kernel) -> Any:
@@ -95,6 +120,7 @@ async def mended(kernel: Kernel) -> Any:
 
 MAINS: dict[str, Callable[[Kernel], Awaitable[Any]]] = {
     "job": job,
+    "purchase": purchase,
     "shopping": shopping,
     "shopped": shopped,
     "agents": agents,
@@ -119,7 +145,7 @@ def kernel() -> Kernel:
             "llm.default": {"driver": "scripted", "script": model, "slots": 10},
             "tools.devices": {"driver": "python", "functions": TOOLS},
             "memory": {"use": "memory_by_words"},
-            "policy": {"allow": ("llm.complete:*", "tools.call:*")},
+            "policy": {"allow": ("llm.complete:*", "tools.call:*"), "ask": order.asks},
             "processes": {"adopt_every_s": 0.05},
             "scheduler": {"slots": {"tools.devices": order.slots}},
         },

@@ -122,6 +122,12 @@ async def shop(self: Process) -> Lines:
     return await self.parallel(self.call("peek", item="first"), *items)
 
 
+@program
+async def buy(self: Process) -> str:
+    """One order, of which nobody can tell afterwards whether it was made."""
+    return str(await self.call("order_item", item="wine"))
+
+
 class Agent(Program[int], name="agent"):
     """Three steps of three thoughts. In version 2 those of odd numbers think otherwise."""
 

@@ -13,7 +13,8 @@ from chaos.mortal import Instant
 class Order:
     """An application's orders. `pauses` names calls that ask the world before they go.
 
-    It `tells_the_truth` about calls in doubt, as the world knows it. `slots` is how many tools
+    It `tells_the_truth` about calls in doubt, as the world knows it, and `approves` what its policy
+    `asks`. `slots` is how many tools
     may work at once, `version` that of the program `agent`.
     """
 
@@ -27,6 +28,8 @@ class Order:
     settings: dict[str, str] = field(default_factory=dict)
     pauses: tuple[str, ...] = ()
     tells_the_truth: bool = True
+    asks: tuple[str, ...] = ()
+    approves: bool = False
     slots: int = 10
     version: int = 1
 
