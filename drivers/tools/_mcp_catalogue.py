@@ -72,6 +72,7 @@ class Choice:
     prefix: str = ""
     only: tuple[str, ...] | None = None
     effects: Mapping[str, d.Effect] = field(default_factory=dict)
+    touches: Mapping[str, tuple[d.Touch, ...]] = field(default_factory=dict)
     trust_hints: bool = False
     pin: Path | None = None
 
@@ -116,13 +117,20 @@ def catalogue(listed: list[types.Tool], malformed: Mapping[str, str], by: Choice
                 tools[name] = _tool(name, tool, by)
             except ValueError as error:
                 left_out[name] = str(error)
-    for name in set(by.only or ()) - {tool.name for tool in listed}:
-        left_out.setdefault(by.prefix + name, "the server has no such tool (only)")
+    known = {tool.name for tool in listed}
+    for option, names in (
+        ("only", by.only or ()),
+        ("effects", by.effects),
+        ("touches", by.touches),
+    ):
+        for name in names:
+            if name not in known:
+                left_out.setdefault(by.prefix + name, f"the server has no such tool ({option})")
     return Catalogue(dict(sorted(tools.items())), left_out)
 
 
 def _tool(name: str, tool: types.Tool, by: Choice) -> McpTool:
-    """Raises ValueError for a schema that cannot be used."""
+    """Raises ValueError for a schema that cannot be used, or that lacks an argument of `touches`."""
     schema = clean(tool.input_schema)
     text = json.dumps(schema, sort_keys=True, ensure_ascii=False)
     if len(text) > LARGEST:
@@ -135,7 +143,16 @@ def _tool(name: str, tool: types.Tool, by: Choice) -> McpTool:
     spec = d.ToolSpec(name=name, description=_short(description), parameters=json.loads(text))
     digest = hashlib.sha256(f"{tool.name}\0{description}\0{text}".encode()).hexdigest()
     validator = Draft202012Validator(schema, registry=Registry())
-    return McpTool(d.Offer(spec=spec, effect=_effect(tool, by)), tool.name, digest, validator)
+    offer = d.Offer(spec=spec, effect=_effect(tool, by), touches=_touches(tool, schema, by))
+    return McpTool(offer, tool.name, digest, validator)
+
+
+def _touches(tool: types.Tool, schema: Any, by: Choice) -> tuple[d.Touch, ...]:
+    touches, properties = by.touches.get(tool.name, ()), schema.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    for problem in filter(None, (touch.problem(known) for touch in touches)):
+        raise ValueError(f"touches: {problem}")
+    return touches
 
 
 def _effect(tool: types.Tool, by: Choice) -> d.Effect:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import PositiveFloat, PositiveInt, SecretStr
 
 from ...subsystems.tools import driver as d
+from ._mcp_touches import declared
 
 if TYPE_CHECKING:
     from ._mcp_link import Link, Way
@@ -25,8 +26,8 @@ class Mcp:
 
     The process inherits PATH, HOME and the like and else `env` only. Tools are named `prefix`
     and their name; `only` offers some of them. A tool's effect is what `effects` says under its
-    name, what the server hints where `trust_hints` allows that, and else "once". `pin` names a
-    lock file: what has drifted from it is not offered. `resources` adds tools that list and read
+    name, what the server hints where `trust_hints` allows that, and else "once". What its
+    arguments name is what `touches` says, and nothing else. `pin` names a lock file: what has drifted from it is not offered. `resources` adds tools that list and read
     the server's resources. With `asks` a tool that is called may ask a human, and calls of a
     server of the older protocols are made one at a time. `required = false` lets the kernel
     start without the server. A call may be silent for `call_s`; a message has at most
@@ -44,6 +45,7 @@ class Mcp:
     prefix: str = ""
     only: tuple[str, ...] | None = None
     effects: dict[str, d.Effect] = field(default_factory=dict)
+    touches: dict[str, dict[str, str]] = field(default_factory=dict)
     trust_hints: bool = False
     pin: Path | None = None
     resources: bool = False
@@ -81,6 +83,7 @@ class Mcp:
             )
         if self.oauth == "client_credentials" and self.client_id is None:
             raise ValueError("oauth: client_credentials needs client_id, and a secret or a key")
+        declared(self.touches, "")
 
     def _found(self, program: str) -> bool:
         below = self.cwd or Path()
@@ -106,6 +109,7 @@ class Mcp:
             prefix=self.prefix,
             only=self.only,
             effects=self.effects,
+            touches=declared(self.touches, self._below()),
             trust_hints=self.trust_hints,
             pin=self.pin,
         )
@@ -116,6 +120,10 @@ class Mcp:
             longest_restart_s=self.longest_restart_s,
         )
         return Link(self._way, choice, patience, asks=self.asks)
+
+    def _below(self) -> str:
+        """Where its relative paths begin: nobody knows of a server elsewhere, so in no workspace."""
+        return "/" if self.url is not None else str((self.cwd or Path()).absolute())
 
     def _way(self, show: Callable[[str], Awaitable[None]]) -> "Way":
         from ._mcp_stdio import StdioServer

@@ -3,10 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -15,8 +15,11 @@ from ...subsystems.tools import driver as d
 from .mcp import Mcp
 
 VARIABLE = re.compile(r"\$\{(?:env:)?(\w+)(?::-([^}]*))?\}")
+NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 SECRET = {"env", "headers"}
 KINDS = {"http": "http", "streamable-http": "http", "streamableHttp": "http", "sse": "sse"}
+
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -25,13 +28,14 @@ class McpJson:
 
     `${NAME}` and `${NAME:-default}` stand for variables of the environment. A server that the
     file marks as disabled is left out, and so are those that `servers` does not name. `effects`
-    go by the whole names. What else `mcp` takes has no place in such a file: give that server a
+    and `touches` go by the whole names. What else `mcp` takes has no place in such a file: give that server a
     table of its own.
     """
 
     file: Path = Path(".mcp.json")
     servers: tuple[str, ...] | None = None
     effects: dict[str, d.Effect] = field(default_factory=dict)
+    touches: dict[str, dict[str, str]] = field(default_factory=dict)
     trust_hints: tuple[str, ...] = ()
     required: bool = True
     _servers: dict[str, Mcp] = field(default_factory=dict, init=False, repr=False)
@@ -42,18 +46,21 @@ class McpJson:
         for name in self.servers or ():
             if name not in entries:
                 raise ValueError(f"servers: {self.file} has no {name!r}; it has {sorted(entries)}")
+        prefixes = {name: NO_NAME.sub("_", name) + "_" for name in entries}
+        effects = _own("effects", self.effects, prefixes.values())
+        touches = _own("touches", self.touches, prefixes.values())
         for name, entry in sorted(entries.items()):
             wanted = self.servers is None or name in self.servers
             if wanted and not entry.get("disabled"):
-                self._servers[name] = self._server(name, entry)
+                prefix = prefixes[name]
+                own = {"effects": effects[prefix], "touches": touches[prefix], "prefix": prefix}
+                self._servers[name] = self._server(name, entry, own)
 
-    def _server(self, name: str, entry: Mapping[str, Any]) -> Mcp:
-        prefix = re.sub(r"[^A-Za-z0-9_-]+", "_", name) + "_"
-        own = {k.removeprefix(prefix): e for k, e in self.effects.items() if k.startswith(prefix)}
-        more: dict[str, Any] = {"prefix": prefix, "effects": own, "required": self.required}
+    def _server(self, name: str, entry: Mapping[str, Any], own: Mapping[str, Any]) -> Mcp:
+        trusted = name in self.trust_hints
         try:
-            trusted = name in self.trust_hints
-            return Mcp(**_options(_filled(entry)), **more, trust_hints=trusted)
+            options = {**_options(_filled(entry)), **own}
+            return Mcp(**options, required=self.required, trust_hints=trusted)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self.file}: {name}: {error}") from error
 
@@ -106,6 +113,17 @@ class McpJson:
             if name.startswith(server.prefix):
                 return await server.prompt(name.removeprefix(server.prefix), arguments)
         raise d.UnknownTool(f"no prompt {name!r}")
+
+
+def _own(option: str, of: Mapping[str, T], prefixes: Iterable[str]) -> dict[str, dict[str, T]]:
+    """What is said of each server's tools, by prefix. Raises ValueError for a tool of none."""
+    own: dict[str, dict[str, T]] = {prefix: {} for prefix in prefixes}
+    for name, said in of.items():
+        prefix = max(filter(name.startswith, own), key=len, default=None)
+        if prefix is None:
+            raise ValueError(f"{option}: {name!r} is no tool of {', '.join(own) or 'any server'}")
+        own[prefix][name.removeprefix(prefix)] = said
+    return own
 
 
 def _entries(file: Path) -> dict[str, Mapping[str, Any]]:

@@ -18,12 +18,14 @@ from aoskernel.subsystems.tools.messages import (
     BadArguments,
     FindTools,
     OutcomeLost,
+    Resource,
     ToolAsks,
     ToolFailed,
     ToolProgressed,
     ToolsChanged,
     ToolsetAway,
     UnknownTool,
+    resources,
 )
 from aoskernel.subsystems.tools.service import Toolbox, Toolset
 
@@ -53,6 +55,51 @@ async def test_an_effect_is_once_unless_config_says_or_lets_the_server_say(log: 
     assert await effects() == ["once", "once", "once"]
     assert await effects(trust_hints=True) == ["once", "none", "idempotent"]
     assert await effects(effects={"die": "none"}) == ["none", "once", "once"]
+
+
+async def test_what_a_tool_touches_is_what_config_says(log: Path, tmp_path: Path) -> None:
+    touches = {"echo": {"text": "path:write", "size": "spend:EUR"}, "set": {"size": "spend:text"}}
+    async with tiny(log, touches=touches, cwd=tmp_path, prefix="t_", trust_hints=True) as kernel:
+        found = await kernel.request(FindTools(names=("t_die", "t_echo", "t_set")))
+
+    die, echo, put = found
+    assert die.touches == ()
+    assert set(resources(echo, {"text": "a/../b", "size": 3})) == {
+        Resource("path", f"{tmp_path}/a/../b", "write"),
+        Resource("spend", "3 EUR", "spend"),
+    }
+    assert resources(put, {"text": "USD", "size": 3}) == (("spend", "3 USD", "spend"),)
+
+
+async def test_touches_of_what_is_not_there_are_named_and_the_tool_is_left_out(log: Path) -> None:
+    touches = {
+        "echo": {"txt": "path:read"},
+        "set": {"size": "spend:euros"},
+        "gone": {"text": "path:read"},
+    }
+    async with tiny(log, touches=touches, effects={"sett": "none"}) as kernel:
+        assert not {"echo", "set", "gone"} & set(await names(kernel))
+        left_out = (await standing(kernel)).left_out
+
+    assert left_out["echo"] == "touches: there is no argument 'txt'; there are: size, text"
+    assert left_out["set"].startswith("touches: 'size': 'euros' is no currency")
+    assert left_out["gone"] == "the server has no such tool (touches)"
+    assert left_out["sett"] == "the server has no such tool (effects)"
+
+
+@pytest.mark.parametrize("text", ["path:wirte", "file:read", "path", ""])
+def test_touches_that_say_nothing_are_an_error_of_the_configuration(log: Path, text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"touches: echo\.text: '.*' says nothing; write for exam"
+    ):
+        build(
+            "tools.x",
+            {"driver": "mcp", "command": command(log), "touches": {"echo": {"text": text}}},
+        )
+
+
+def test_relative_paths_of_a_server_elsewhere_are_in_no_workspace() -> None:
+    assert Mcp(url="https://a.org/mcp")._below() == "/"
 
 
 async def test_only_what_is_wanted_is_offered_under_its_prefix(log: Path) -> None:

@@ -20,6 +20,7 @@ from system import scripted_kernel
 from aoskernel import Kernel, assistant, spawn
 from aoskernel.drivers.llm.scripted import call
 from aoskernel.subsystems.llm.messages import ChatMessage, Complete
+from aoskernel.subsystems.policy.messages import NeedsApproval
 from aoskernel.subsystems.tools.messages import (
     CallTool,
     FindTools,
@@ -72,6 +73,33 @@ async def test_an_agent_tells_the_time() -> None:
     async with agent(plan, **{"tools.time": python_server("mcp-server-time")}) as (_, told):
         assert "Asia/Shanghai" in told
         assert "+08:00" in told
+
+
+async def test_a_tool_whose_touches_are_configured_may_work_in_the_workspace(
+    tmp_path: Path,
+) -> None:
+    work, other = tmp_path / "work", tmp_path / "other"
+    for folder in (work, other):
+        folder.mkdir()
+        commit(folder, "first")
+    git = {
+        **python_server("mcp-server-git"),
+        "effects": {"git_status": "none"},
+        "touches": {
+            "git_status": {"repo_path": "path:read"},
+            "git_create_branch": {"repo_path": "path:write"},
+        },
+    }
+    policy = {"mode": "standard", "workspace": str(work)}
+    async with scripted_kernel(None, **{"tools.git": git, "policy": policy}) as kernel:
+        assert "clean" in await called(kernel, "git_status", repo_path=str(work))
+        made = await called(kernel, "git_create_branch", repo_path=str(work), branch_name="b")
+        assert "Created branch 'b'" in made
+        for name in ("git_status", "git_create_branch"):
+            with pytest.raises(NeedsApproval, match=r"standard\.ask tools\.call:\* \(outside \.\)"):
+                await called(kernel, name, repo_path=f"{work}/../other", branch_name="b")
+        with pytest.raises(NeedsApproval, match="standard: nothing else decides"):
+            await called(kernel, "git_commit", repo_path=str(work), message="unasked")
 
 
 def commit(folder: Path, message: str) -> None:
