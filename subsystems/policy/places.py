@@ -29,7 +29,9 @@ class Places:
         self._real: dict[str, str | None] = {}
 
     def real(self, path: str) -> str | None:
-        """Where it leads; None where nobody can say."""
+        """Where it leads; None where nobody can say: to some tools `~` is a home."""
+        if path.startswith("~"):
+            return None
         if path not in self._real:
             self._real[path] = _real(path)
         return self._real[path]

@@ -171,6 +171,8 @@ def test_a_path_that_nobody_can_follow_is_denied_by_a_rule_about_places() -> Non
     assert verdict(by, READ, path="/srv/a") == "allow"
     assert verdict(by, READ, path="/etc/../etc/passwd") == "deny"
     assert verdict(by, READ, path="/srv/\0") == "deny"
+    assert verdict(by, READ, path="~/x") == verdict(by, READ, path="~root/x") == "deny"
+    assert verdict(by, READ, path="./~") == "allow"
 
 
 def test_a_move_is_allowed_where_both_its_ends_are(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ async def test_a_path_of_a_workspace_is_absolute_and_is_not_yet_walked(tmp_path:
         with anyio.fail_after(20):
             read, listing = await found(kernel, "read_file"), await found(kernel, "list_files")
     assert resources(read, {"path": "sub/../a"}) == (("path", f"{tmp_path}/sub/../a", "read"),)
+    assert resources(read, {"path": "~/a"}) == (("path", "~/a", "read"),)
     assert resources(read, {"path": "/etc/passwd"}) == (("path", "/etc/passwd", "read"),)
     assert resources(listing, {}) == (("path", f"{tmp_path}/.", "read"),)
 

@@ -62,7 +62,8 @@ class Touch(Value):
 class Resource(NamedTuple):
     """A thing that a call touches. A path is absolute where its tool says where it begins.
 
-    It is as the caller wrote it: `..` and links in it are still to be followed. What is spent is
+    It is as the caller wrote it: `..` and links in it are still to be followed, and one that
+    begins with `~` is where its tool takes that to be. What is spent is
     named "60.5 EUR"; whatever else stands there is no amount that could be compared.
     """
 
@@ -135,5 +136,5 @@ def _amount(value: JsonValue) -> str:
 
 
 def _placed(touch: Touch, name: str) -> str:
-    is_relative = touch.kind == "path" and touch.below and not name.startswith("/")
+    is_relative = touch.kind == "path" and touch.below and not name.startswith(("/", "~"))
     return f"{touch.below.rstrip('/')}/{name}" if is_relative else name
