@@ -44,20 +44,22 @@ async def grants(policy: "Policy") -> list[Grant]:
 def proposed(topic: str, subject: str, tool: Tool | None, arguments: JsonObject) -> Rule:
     """The rule of "always": the same tool on the same paths and hosts; whatever else it is given.
 
-    It may spend as much as now, and nothing where that cannot be compared. A tool that declares
-    nothing of what it touches is meant as a whole.
+    Of a tool that touches paths too, URLs are meant as they are. It may spend as much as now, and
+    nothing where that cannot be compared. A tool that declares nothing of what it touches is meant
+    as a whole.
     """
     rule = Rule.exactly(topic, subject)
     if tool is None:
         return rule
     where: dict[str, tuple[str, ...]] = {}
     hosts: list[str] = []
+    asks_hosts = all(touch.kind != "path" for touch in tool.touches)
     for touch in tool.touches:
         alone = tool.model_copy(update={"touches": (touch.model_copy(update={"below": ""}),)})
         if touch.kind == "spend":
             continue
         names = [one.name for one in resources(alone, arguments)]
-        asked = [host_of(name) for name in names] if touch.kind == "url" else []
+        asked = [host_of(name) for name in names] if asks_hosts and touch.kind == "url" else []
         if asked and all(host is not None for host in asked):
             hosts += [f"{host.name}:{host.port}" for host in asked if host is not None]
         elif touch.argument in arguments:
@@ -85,9 +87,7 @@ def approval(
     told += [f"  {name}: {_shown(value, most)}" for name, value in arguments.items()]
     told += [f"  spends {money or NO_AMOUNT}" for money in spent(touched)]
     told += [indent(would, "  ")] if would else []
-    told += [
-        f"asked because of {decision.rule}",
-    ]
+    told.append(f"asked because of {decision.rule}")
     always = f"from now on, for tenant {grant.tenant}, {grant.rule}"
     told.append(f"{APPROVE}: this once; {DENY}: not at all; {ALWAYS}: {always}")
     return NeedsApproval(

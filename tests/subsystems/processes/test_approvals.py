@@ -80,7 +80,14 @@ class World:
             self.done.append(f"pay {amount} {currency}")
             return "paid"
 
-        self.functions = [look, put, remove, fetch, pay]
+        @tool(effect="idempotent")
+        async def save(
+            url: Annotated[str, Touches("url")], path: Annotated[str, Touches("path", "write")]
+        ) -> str:
+            self.done.append(f"save {url} {path}")
+            return "saved"
+
+        self.functions = [look, put, remove, fetch, pay, save]
 
     def tables(self, **policy: Any) -> dict[str, Any]:
         standing = {"mode": "standard", "workspace": self.root, "allow": (), **policy}
@@ -250,6 +257,23 @@ async def test_what_is_always_allowed_is_of_its_tenant_and_its_paths(
             await agent
         await spawn(kernel, remover(path=path), tenant=tenant)
         await asked(kernel)
+
+
+@program
+async def saver(self: Process, url: str = "https://example.org/a") -> str:
+    return str(await self.call("save", url=url, path="/desk/a"))
+
+
+async def test_always_is_of_this_url_where_a_tool_touches_a_path_too() -> None:
+    one, world = OneStorage(), World()
+    async with one.kernel(**world.tables()) as kernel:
+        agent = await spawn(kernel, saver())
+        question = await answer(kernel, "always")
+        with anyio.fail_after(10):
+            assert await agent == "saved"
+            assert await (await spawn(kernel, saver())) == "saved"
+        await spawn(kernel, saver(url="https://example.org/b"))
+        assert (await asked(kernel)).number != question.number
 
 
 @program
