@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 LOG, QUIRKS = Path(sys.argv[1]), set(sys.argv[2:])
@@ -141,15 +142,23 @@ def handle(message: dict[str, Any]) -> None:
             send({"id": number, "error": {"code": -32601, "message": "no such method"}})
 
 
+def write_on() -> None:
+    """A line without end."""
+    while True:
+        os.write(1, b"x" * 65536)
+
+
 if "garbage" in QUIRKS:
     for _ in range(300):
         print("Welcome to my server!", flush=True)
 if "quits" in QUIRKS:
     print("cannot read /etc/tiny.conf", file=sys.stderr, flush=True)
     sys.exit(1)
+if "endless" in QUIRKS:
+    Thread(target=write_on, daemon=True).start()
 with LOG.open("a") as log:
     for line in sys.stdin:
         log.write(line)
         log.flush()
-        if "mute" not in QUIRKS:
+        if not QUIRKS & {"mute", "endless"}:
             handle(json.loads(line))

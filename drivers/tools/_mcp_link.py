@@ -20,7 +20,7 @@ from ...subsystems.tools import driver as d
 from ._mcp_catalogue import Catalogue, Choice
 from ._mcp_exchange import Exchange, current
 from ._mcp_form import Params
-from ._mcp_http import NOT_SENT
+from ._mcp_http import NOT_SENT, too_long
 from ._mcp_listing import Listing
 from ._mcp_tap import tapped
 
@@ -31,6 +31,8 @@ STEADY_S = 10.0
 HTTP_FAILED = "Server returned an error response"
 SESSION_OVER = "Session terminated"
 """What the SDK says of an HTTP status that stands for no answer."""
+CLOSED = "Connection closed"
+"""What it says when no more can be sent, or is to come, on this connection."""
 
 
 Work = Callable[[Client, Exchange], Awaitable[T]]
@@ -211,9 +213,7 @@ class Link:
         finally:
             current.reset(mark)
         patience = f"no sign of life for {self._patience.call_s:g} s (call_s)"
-        silent = self._lost(f"{patience}; the server was told to stop")
-        silent.retryable = False
-        raise silent
+        raise self._lost(f"{patience}; the server was told to stop", retryable=False)
 
     async def _reached(self) -> Client:
         with anyio.move_on_after(self._patience.start_s):
@@ -230,6 +230,10 @@ class Link:
         if error.code == NOT_SENT:
             self._ended.set()
             return d.ToolAway(error.message)
+        if told := too_long(error.message):
+            return self._lost(told, retryable=False)
+        if error.message == CLOSED:
+            self._ended.set()  # even where it could still be heard, nothing can be said any more
         if error.code == types.CONNECTION_CLOSED:
             return self._lost("the server has ended in the middle of it")
         if error.message == HTTP_FAILED:
@@ -238,8 +242,10 @@ class Link:
             return self._lost(error.message)
         return d.ToolFailed(error.message[:2000])
 
-    def _lost(self, why: str) -> d.OutcomeLost:
-        return d.OutcomeLost(f"nobody knows whether it was done: {why}")
+    def _lost(self, why: str, *, retryable: bool = True) -> d.OutcomeLost:
+        lost = d.OutcomeLost(f"nobody knows whether it was done: {why}")
+        lost.retryable = retryable
+        return lost
 
     async def _elicit(self, context: Any, params: Params) -> types.ElicitResult:
         exchange = current.get() or self._sole

@@ -87,7 +87,7 @@ class StdioServer:
         except (anyio.EndOfStream, anyio.IncompleteRead):
             return None
         except anyio.DelimiterNotFound:
-            self.trouble = f"it sent a line of more than {self._most:,} bytes"
+            self.trouble = f"it sent a line of more than {self._most:,} bytes (max_bytes)"
             return None
 
     def _message(self, line: bytes) -> SessionMessage | None:

@@ -10,7 +10,7 @@ from mcp.client.auth import OAuthFlowError
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from ._mcp_http import NOT_SENT, REFUSED, HttpClient
+from ._mcp_http import NOT_SENT, REFUSED, HttpClient, too_long
 from ._mcp_stdio import StdioServer
 
 CONNECT_S, IDLE_S = 30.0, 300.0
@@ -52,7 +52,7 @@ class Url:
     def _client(self) -> HttpClient:
         timeout = httpx2.Timeout(CONNECT_S, read=IDLE_S)
         auth = None if self._auth is None else self._auth()
-        return HttpClient(headers=self._headers, timeout=timeout, auth=auth)
+        return HttpClient(most=self._most, headers=self._headers, timeout=timeout, auth=auth)
 
     @asynccontextmanager
     async def _streamable(self) -> AsyncIterator[Any]:
@@ -69,6 +69,8 @@ class Url:
         match error:
             case MCPError() if error.code in (NOT_SENT, REFUSED):
                 return error.message
+            case MCPError() if told := too_long(error.message):
+                return f"{url}: {told}"
             case OAuthFlowError():
                 return f"{url} wants authorization: {error}"
             case _:
@@ -76,10 +78,10 @@ class Url:
 
 
 class SseUrl(Url):
-    """HTTP with server-sent events, as it was before 2025."""
+    """HTTP with server-sent events, as it was before 2025. An event has at most 1 MiB there."""
 
     def open(self) -> AbstractAsyncContextManager[Any]:
-        auth = None if self._auth is None else self._auth()
-        return sse_client(
-            self._url, headers=self._headers, timeout=CONNECT_S, sse_read_timeout=IDLE_S, auth=auth
-        )
+        return sse_client(self._url, httpx_client_factory=self._made)
+
+    def _made(self, headers: Any = None, timeout: Any = None, auth: Any = None) -> HttpClient:
+        return self._client()

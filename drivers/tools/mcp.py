@@ -31,7 +31,7 @@ class Mcp:
     the server's resources. With `asks` a tool that is called may ask a human, and calls of a
     server of the older protocols are made one at a time. `required = false` lets the kernel
     start without the server. A call may be silent for `call_s`; a message has at most
-    `max_bytes`. With `oauth` a human is sent to the authorization server ("code") or a secret
+    `max_bytes`, unpacked. With `oauth` a human is sent to the authorization server ("code") or a secret
     is sent ("client_credentials"); tokens are kept in `token_file`, else in memory.
     """
 

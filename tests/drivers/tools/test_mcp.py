@@ -343,6 +343,7 @@ def test_what_cannot_be_meant_is_an_error_of_the_configuration(
     [
         ("garbage", "Welcome to my server!"),
         ("quits", "cannot read /etc/tiny.conf"),
+        ("endless", r"it sent a line of more than 1,000,000 bytes \(max_bytes\)"),
         ("mute", r"not answered within 0\.5 s \(start_s\)"),
     ],
 )
@@ -352,7 +353,7 @@ async def test_a_server_that_does_not_start_says_what_it_said(
     start_s = 0.5 if quirk == "mute" else 10
     with anyio.fail_after(15):
         with pytest.raises(ConfigError, match=told):
-            async with tiny(log, quirk, start_s=start_s):
+            async with tiny(log, quirk, start_s=start_s, max_bytes=1_000_000):
                 pass
 
 
