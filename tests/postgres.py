@@ -166,19 +166,6 @@ def roomy() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the command openssl")
-    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    key.chmod(0o600)
-    return certificate, key
-
-
 @contextmanager
 def serving(programs: Path, **settings: str) -> Iterator[Server]:
     with roomy() as folder:

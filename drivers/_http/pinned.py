@@ -63,6 +63,7 @@ class Pinned:
             headers={"User-Agent": "aoskernel", "Accept-Encoding": "gzip"},
             limits=httpx.Limits(max_keepalive_connections=0),
             timeout=httpx.Timeout(patience.idle_s, connect=patience.connect_s),
+            verify=httpx.create_ssl_context(),  # the environment may name authorities, no proxy
             trust_env=False,
         )
 
@@ -97,5 +98,5 @@ class Pinned:
             "GET",
             url.copy_with(host=address),
             headers={"Host": url.netloc.decode()},
-            extensions={"sni_hostname": url.raw_host.decode()},
+            extensions={"sni_hostname": url.raw_host.decode().rstrip(".")},
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from certificates import self_signed
 from postgres import (
     PASSWORD,
     QUOTED,
@@ -19,7 +20,6 @@ from postgres import (
     opened,
     postgres,
     roomy,
-    self_signed,
     serving,
 )
 from stored import born, put

@@ -1,95 +1,16 @@
 """Reading pages, and every known way to make a reader of pages read what is inside."""
 
 import gzip
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import anyio.abc
 import pytest
+from sites import THIS_MACHINE, answer, fetch, redirect, refused, served
 
 from aoskernel.drivers.tools._web_address import is_public
 from aoskernel.drivers.tools._web_text import readable
 from aoskernel.drivers.tools.web import Web
 from aoskernel.subsystems.tools.messages import ToolFailed
-
-Site = dict[str, bytes]
-THIS_MACHINE = ("127.0.0.0/8",)
-
-
-def answer(
-    body: bytes | str = b"", kind: str = "text/plain", status: int = 200, **more: str
-) -> bytes:
-    data = body.encode() if isinstance(body, str) else body
-    headers = {"Content-Type": kind, "Content-Length": str(len(data)), **more}
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + data
-
-
-def redirect(to: str) -> bytes:
-    return answer(status=302, Location=to)
-
-
-class Served:
-    """A site on every address of this machine; `asked` is where each request came to, and for what."""
-
-    def __init__(self, site: Site) -> None:
-        self.site, self.port = site, 0
-        self.asked: list[tuple[str, str, str]] = []
-
-    async def serve(self, stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            request = (await stream.receive()).decode()
-            path = request.split(" ")[1]
-            host = request.partition("Host: ")[2].partition("\r\n")[0]
-            local: Any = stream.extra(anyio.abc.SocketAttribute.local_address)
-            self.asked.append((local[0], host.partition(":")[0], path))
-            reply = self.site.get(path, answer("nothing here", status=404))
-            with_port = reply.replace(b"PORT", str(self.port).encode())
-            with suppress(anyio.BrokenResourceError):
-                await stream.send(with_port)
-                if path == "/hang":
-                    await anyio.sleep_forever()
-
-
-@asynccontextmanager
-async def served(site: Site) -> AsyncIterator[Served]:
-    server = Served(site)
-    listener = await anyio.create_tcp_listener(local_host="0.0.0.0")
-    server.port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, server.serve)
-        yield server
-        tasks.cancel_scope.cancel()
-
-
-async def fetch(url: str, names: dict[str, list[str]] | None = None, **config: Any) -> Any:
-    """What the tool says; `names` is all that can be looked up, an answer for each time."""
-    web = Web(**config)
-
-    async def look_up(host: str, port: int, **more: Any) -> Any:
-        if names is not None and host in names:
-            host = names[host].pop(0) if len(names[host]) > 1 else names[host][0]
-        return await anyio.getaddrinfo(host, port=port, flags=socket.AI_NUMERICHOST, **more)
-
-    if names is not None:
-        web._look_up = look_up
-    await web.start()
-    try:
-        with anyio.fail_after(20):
-            return await web.call("fetch_url", {"url": url}, "")
-    finally:
-        await web.stop()
-
-
-async def refused(url: str, names: dict[str, list[str]] | None = None, **config: Any) -> str:
-    with pytest.raises(ToolFailed) as caught:
-        await fetch(url, names, **config)
-    assert not str(caught.value).startswith("fetch_url failed")  # that would be a bug of its own
-    return str(caught.value)
-
 
 # Reading
 
