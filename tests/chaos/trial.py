@@ -37,8 +37,12 @@ class Ground:
     settings: dict[str, str]
     zygote: "subprocess.Popen[str]"
 
+    def order(self, **more: Any) -> Order:
+        """For an application here."""
+        return Order(folder=str(self.folder / "data"), **{"settings": self.settings, **more})
+
     def fork(self, order: Order) -> int:
-        """Start an application; gives its pid."""
+        """Start an application; gives its pid. The first is the parent of the others."""
         assert self.zygote.stdin is not None
         assert self.zygote.stdout is not None
         self.zygote.stdin.write(json.dumps(asdict(order)) + "\n")
@@ -63,7 +67,9 @@ def ground(**settings: str) -> Iterator[Ground]:
     cluster = anyio.run(lambda: Cluster.attach(folder / "data", settings=settings))
     try:
         with _zygote() as zygote:
-            yield Ground(folder, cluster, settings, zygote)
+            on = Ground(folder, cluster, settings, zygote)
+            on.fork(on.order(world="", namespace="rehearsal"))
+            yield on
     finally:
         anyio.run(cluster.detach)
         anyio.run(until_gone, folder)
@@ -103,13 +109,8 @@ class Trial:
 
     def begin(self, **more: Any) -> int:
         """Start the application; gives its pid."""
-        order = Order(
-            world=str(self.world.path),
-            folder=str(self.ground.folder / "data"),
-            namespace=self.namespace,
-            **{"settings": self.ground.settings, **more},
-        )
-        application = self.ground.fork(order)
+        told = {"world": str(self.world.path), "namespace": self.namespace, **more}
+        application = self.ground.fork(self.ground.order(**told))
         self.world.lives.setdefault(application, Life())
         return application
 
