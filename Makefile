@@ -9,6 +9,9 @@ WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Hundreds of processes are started by tests; each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-all soak conformance check bench docs clean weights
 
 help:
