@@ -44,7 +44,7 @@ anyio.run(main)
 def test_a_first_hour(distribution: tuple[Path, Path], environment: Any) -> None:
     """pip install, aosk init, aosk models fetch, a first task and the README's first program."""
     cache = {"AOSKERNEL_CACHE": str(environment.home / "cache")}
-    environment.install(f"{distribution[1]}[local]")
+    environment.install("pip", f"{distribution[1]}[local]")  # `models fetch` runs it
 
     environment.aosk("init")
     environment.aosk("config", "check")
