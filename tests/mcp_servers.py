@@ -1,5 +1,6 @@
 """MCP servers that nobody here wrote, as tables of the configuration."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -36,16 +37,21 @@ def node_server(script: str, *arguments: str) -> dict[str, Any]:
 def installed(folder: str, packages: tuple[str, ...]) -> Path:
     """Where npm has put them, below .venv; the first time they are brought. Skips without npm."""
     home = ROOT / ".venv" / "node" / folder
-    stamp = home / "installed"
-    if not stamp.exists() or stamp.read_text("utf-8") != "\n".join(packages):
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("npm is not installed")
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), *packages]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=INSTALL_S, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"npm could not install {packages}: {done.stderr[-300:]}")
-        stamp.write_text("\n".join(packages), "utf-8")
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "installing").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # another worker may be at it
+        stamp = home / "installed"
+        if not stamp.exists() or stamp.read_text("utf-8") != "\n".join(packages):
+            _install(home, packages)
+            stamp.write_text("\n".join(packages), "utf-8")
     return home / "node_modules"
+
+
+def _install(home: Path, packages: tuple[str, ...]) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed")
+    command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), *packages]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not install {packages}: {done.stderr[-300:]}")
