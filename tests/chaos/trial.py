@@ -23,7 +23,7 @@ from aoskernel.drivers.storage._embedded_cluster import Cluster
 
 T = TypeVar("T")
 TESTS = Path(__file__).parents[1]
-SIDE_BY_SIDE = 2
+SIDE_BY_SIDE = 4
 PATIENCE_S = 60
 """For one run of the application, on a slow machine."""
 
@@ -185,7 +185,7 @@ async def trial(ground: Ground) -> AsyncIterator[Trial]:
 
 
 async def each(work: Callable[[T], Awaitable[None]], of: Iterable[T]) -> None:
-    """Do it with each, two at a time, and then tell of all that went wrong."""
+    """Do it with each, four at a time, and then tell of all that went wrong."""
     seats, wrong = anyio.CapacityLimiter(SIDE_BY_SIDE), list[Exception]()
 
     async def seated(one: T) -> None:
