@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,8 @@ from ...kernel.errors import KernelError
 from ...kernel.secrets import redacted
 from ..storage.messages import Entry, Key
 from .messages import ConcurrentSyscalls, ProgramDiverged
+
+BEHIND_THE_DOOR = re.compile(r"\.messages\.[\w.]+:")
 
 
 class Suspended(BaseException):
@@ -102,16 +105,13 @@ def check(entry: Entry, kind: str, mark: str) -> None:
 
 def freeze(error: Exception) -> str:
     """An error as JSON: its class, its message, and those attributes that are data."""
-    kind = type(error)
     attributes = {}
     for name, value in vars(error).items():
         try:
             attributes[name] = from_json(to_json(value))
         except ValueError:
             continue
-    return json.dumps(
-        {"class": f"{kind.__module__}:{kind.__qualname__}", "text": str(error), "has": attributes}
-    )
+    return json.dumps({"class": _name(type(error)), "text": str(error), "has": attributes})
 
 
 def without_secrets(error: KernelError | TimeoutError) -> Exception:
@@ -126,7 +126,8 @@ def thaw(body: str) -> Exception:
     told = json.loads(body)
     if told["class"] == "builtins:TimeoutError":
         return TimeoutError(told["text"])
-    kind = next((k for k in KernelError.kinds() if _name(k) == told["class"]), KernelError)
+    name = _by_door(told["class"])
+    kind = next((k for k in KernelError.kinds() if _name(k) == name), KernelError)
     error = kind.__new__(kind, told["text"])
     error.args = (told["text"],)
     vars(error).update(told["has"])
@@ -134,4 +135,9 @@ def thaw(body: str) -> Exception:
 
 
 def _name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return _by_door(f"{kind.__module__}:{kind.__qualname__}")
+
+
+def _by_door(name: str) -> str:
+    """A log outlives the files behind `messages`, among which a class may move."""
+    return BEHIND_THE_DOOR.sub(".messages:", name)

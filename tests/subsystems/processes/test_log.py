@@ -1,6 +1,7 @@
 """What is resumed says the same again: keys, fingerprints, replay, divergence."""
 
 import asyncio
+import json
 from typing import Any
 
 import anyio
@@ -15,9 +16,11 @@ from aoskernel import Kernel, KernelError, Process, ProcessFailed, program, spaw
 from aoskernel.subsystems.processes.messages import (
     Inspect,
     ListProcesses,
+    NoSuchProcess,
     ProcessParked,
     Send,
 )
+from aoskernel.subsystems.processes.syscall import thaw
 from aoskernel.subsystems.storage.messages import ReadLog
 
 
@@ -92,6 +95,18 @@ async def test_an_error_is_the_same_again(system: System) -> None:
         await _parked(kernel, agent.pid)
         await agent.send("go")
         assert (await agent).startswith("UnknownTool: ")
+
+
+@pytest.mark.parametrize("module", ["messages", "messages.elsewhere"])
+def test_an_error_is_the_same_again_when_its_class_has_moved_behind_the_door(module: str) -> None:
+    body = {
+        "class": f"aoskernel.subsystems.processes.{module}:NoSuchProcess",
+        "text": "there is no process 7",
+        "has": {},
+    }
+    error = thaw(json.dumps(body))
+    assert type(error) is NoSuchProcess
+    assert str(error) == "there is no process 7"
 
 
 async def test_a_program_that_says_something_else_is_stopped_and_told_where(
