@@ -99,6 +99,21 @@ class Live:
     def only_waits(self) -> bool:
         return 0 < self.open == len(self.waits)
 
+    # Syscalls
+
+    def begin(self, kind: str) -> None:
+        """A syscall is under way."""
+        self.open += 1
+        self.says = kind
+
+    def end(self, key: Key) -> None:
+        """It is over; its letter is committed with it, or free for others again."""
+        self.open -= 1
+        if self.taking:
+            self.taking.pop(key, None)
+        if self.doubts:
+            self.rest()
+
     # Waiting
 
     def block(self, waiting: Waiting) -> None:

@@ -40,10 +40,10 @@ from . import flow, waits
 from .approval import within_policy
 from .budget import within_quota
 from .conflicts import Order
-from .doubt import Recovery, Testimony, Work, lost
+from .doubt import Outcome, Recovery, Testimony, Work, lost
 from .messages import Kill, Origin, Signal
 from .results import Questions, result_page
-from .transcript import Outcome, Transcript
+from .transcript import Transcript
 
 if TYPE_CHECKING:
     from .live import Live

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from ...kernel.errors import KernelError
@@ -101,6 +103,30 @@ def check(entry: Entry, kind: str, mark: str) -> None:
             f"at {entry.key} the program calls {kind!r} as before, but with other arguments "
             f"(fingerprint {mark}, in the log {entry.fingerprint})"
         )
+
+
+def write(value: Any) -> str:
+    """What a syscall gives, as JSON."""
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_defaults=True)
+    return to_json(value).decode()
+
+
+def read(reply: Any, body: str) -> Any:
+    """It again, of the type `reply`, or as JSON data."""
+    return from_json(body) if reply is None else _adapter(reply).validate_json(body)
+
+
+@cache
+def _adapter(reply: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(reply)
+
+
+def recalled(entry: Entry, reply: Any) -> Any:
+    """What the log says a syscall gave. Raises what it raised."""
+    if entry.failed:
+        raise thaw(entry.body)
+    return read(reply, entry.body)
 
 
 def freeze(error: Exception) -> str:

@@ -1,26 +1,22 @@
 """A process's side of the log: it answers from what is known, and commits what is new."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from pydantic import BaseModel, TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel
 
 from ...kernel.errors import KernelError
 from ..storage.messages import (
-    Announce,
     Entry,
     Erased,
     Fenced,
     Intend,
     Key,
     SaveProcess,
-    Settle,
-    StorageRefused,
     StorageUnavailable,
     Write,
 )
@@ -33,6 +29,7 @@ from .messages import (
     SyscallBegan,
     SyscallDone,
 )
+from .outcomes import commit, commit_apart, cut_off, settle, watched
 from .syscall import (
     Branch,
     Suspended,
@@ -40,20 +37,18 @@ from .syscall import (
     check,
     fingerprint,
     freeze,
-    thaw,
+    read,
+    recalled,
     without_secrets,
+    write,
 )
 
 if TYPE_CHECKING:
     from .live import Live
     from .service import Processes
 
-__all__ = ["Outcome", "Recovery", "Transcript", "Work"]
-
-
-LAST_WORDS_S = 5.0
-REPEATABLE = frozenset({"think", "note", "now", "random"})
-"""Whose outcome may be lost in a crash, if all that came after it is lost too: see Commit."""
+Effects = Callable[[Exception], tuple[Write, ...]]
+"""What is committed with a failure."""
 
 
 def _no_effects(error: Exception) -> tuple[Write, ...]:
@@ -86,7 +81,7 @@ class Transcript:
         try:
             self.known(key, "checkpoint", fingerprint("checkpoint", state_json))
             record = replace(record, step=record.step + 1, state_json=state_json)
-            await self._commit(SaveProcess(record=record))
+            await commit(self._service, self._live, SaveProcess(record=record))
         finally:
             place.free()
         self._live.record = record
@@ -172,7 +167,7 @@ class Transcript:
             effect="none",
             note=repr(made),
         )
-        await self._commit(intent)
+        await commit(self._service, self._live, intent)
         return made
 
     def wall(self) -> float:
@@ -184,20 +179,6 @@ class Transcript:
         """What goes on in here is cut then, and, parked, comes back for it."""
         with self._live.deadline(moment), anyio.move_on_after(moment - self.wall()) as scope:
             yield scope
-
-    async def _commit(self, *writes: Write, lazy: bool = False) -> None:
-        """Whoever cannot write any more says nothing more."""
-        if self._live.sealed:
-            raise Suspended
-        try:
-            await self._service.commit(self._live.record, *writes, lazy=lazy)
-        except (Fenced, StorageUnavailable) as error:
-            raise self._cut_off(error) from error
-
-    def _cut_off(self, error: Exception) -> Suspended:
-        """By a new owner, for good; or by a database that is away, until it is back."""
-        self._live.seal("lost" if isinstance(error, Fenced) else "parked")
-        return Suspended()
 
     def origin(self, key: Key, kind: str, mark: str) -> Origin:
         record = self._live.record
@@ -216,40 +197,9 @@ class Transcript:
             bounds=record.bounds,
         )
 
-    async def settle(
-        self,
-        origin: Origin,
-        body: str,
-        *writes: Write,
-        failed: bool = False,
-        began: float | None = None,
-    ) -> None:
-        """One commit: the outcome, its effects, and what guards have left of the syscall.
-
-        It `began` then, by the loop's clock.
-        """
-        outcome = Settle(
-            key=origin.key,
-            kind=origin.kind,
-            fingerprint=origin.fingerprint,
-            failed=failed,
-            body=body,
-            took_s=None if began is None else self._took(origin, began),
-        )
-        if self._live.followed_until > self._service.bus.time():
-            writes = (*writes, Announce())
-        left = () if self._live.sealed else origin.left()  # sealed, no outcome is committed
-        try:
-            await self._commit(outcome, *left, *writes, lazy=origin.kind in REPEATABLE)
-        except StorageRefused:
-            if origin.epilogue is not None:
-                origin.epilogue.put_back(left)
-            raise
-
-    async def _commit_apart(self, writes: tuple[Write, ...]) -> None:
-        """What guards have left of a syscall that was cut; it has no outcome to go with."""
-        with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(KernelError):
-            await self._service.commit(self._live.record, *writes, lazy=True)
+    def settle(self, origin: Origin, body: str) -> Coroutine[Any, Any, None]:
+        """Commit how it came out, which is made of other syscalls."""
+        return settle(self._service, self._live, origin, body)
 
     def _took(self, origin: Origin, began: float) -> float:
         """For how long; of a wait with a time of its own also while it was out of memory."""
@@ -265,59 +215,66 @@ class Transcript:
         work: Work,
         reply: Any = None,
         *,
-        failed: Callable[[Exception], tuple[Write, ...]] = _no_effects,
+        failed: Effects = _no_effects,
         recovery: Recovery | None = None,
     ) -> Any:
         """Answer from the log, or do the work and commit how it came out."""
-        place, bus = branch.get(), self._service.bus
+        place, live, bus = branch.get(), self._live, self._service.bus
         origin: Origin | None = None
         began = bus.time()
         key = self._take(place, kind)
-        self._live.open += 1
-        self._live.says = kind
+        live.begin(kind)
         try:
             mark = fingerprint(kind, said)
             entry = self.known(key, kind, mark)
-            if entry is None:
-                origin = self.origin(key, kind, mark)
-                if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
-                    work = self._watched(work)
-                if self._log or self._live.doomed is not None:
-                    value, writes = await self._resumed(origin, work, recovery)
-                else:
-                    value, writes = await work(origin)
-                body = _write(value)
-                await self.settle(origin, body, *writes, began=began)
-                return value if isinstance(value, BaseModel | str | None) else _read(reply, body)
-            if entry.failed:
-                raise thaw(entry.body)
-            return _read(reply, entry.body)
+            if entry is not None:
+                return recalled(entry, reply)
+            origin = self.origin(key, kind, mark)
+            if bus.hears(SyscallBegan) or bus.hears(SyscallDone):
+                work = watched(self._service, live, work)
+            if self._log or live.doomed is not None:
+                work = partial(self._resume, work, recovery)
+            value, writes = await work(origin)
+            body = write(value)
+            took_s = self._took(origin, began)
+            await settle(self._service, live, origin, body, *writes, took_s=took_s)
+            return value if isinstance(value, BaseModel | str | None) else read(reply, body)
         except (KernelError, TimeoutError) as error:
-            if self._live.sealed or self._service.ending:
-                raise Suspended from error
-            if isinstance(error, Fenced | StorageUnavailable):
-                raise self._cut_off(error) from error
-            if origin is not None:
-                told = without_secrets(error)
-                effects = failed(told)
-                await self.settle(origin, freeze(told), *effects, failed=True, began=began)
-                if told is not error:  # the program hears what it will hear from the log
-                    raise told from None
+            told = await self._failed(error, origin, failed, began)
+            if told is not error:  # the program hears what it will hear from the log
+                raise told from None
             raise
         except BaseException as cut:
-            if self._live.sealed and not isinstance(cut, Suspended):
+            if live.sealed and not isinstance(cut, Suspended):
                 raise Suspended from cut
             raise
         finally:
             place.free()
-            self._live.open -= 1
-            self._live.rest()
-            if self._live.taking:  # committed with its letter, or free for others again
-                self._live.taking.pop(key, None)
+            live.end(key)
             if origin is not None and (left := origin.left()):
-                await self._commit_apart(left)
+                await commit_apart(self._service, live, left)
 
-    async def _resumed(self, origin: Origin, work: Work, recovery: Recovery | None) -> Outcome:
+    async def _failed(
+        self,
+        error: KernelError | TimeoutError,
+        origin: Origin | None,
+        effects: Effects,
+        began: float,
+    ) -> Exception:
+        """Commit that a syscall failed, unless that is from the log; how its program hears it."""
+        if self._live.sealed or self._service.ending:
+            raise Suspended from error
+        if isinstance(error, Fenced | StorageUnavailable):
+            raise cut_off(self._live, error) from error
+        if origin is None:
+            return error
+        told = without_secrets(error)
+        writes, took_s = effects(told), self._took(origin, began)
+        body = freeze(told)
+        await settle(self._service, self._live, origin, body, *writes, failed=True, took_s=took_s)
+        return told
+
+    async def _resume(self, work: Work, recovery: Recovery | None, origin: Origin) -> Outcome:
         """Do what the log does not know, or not how it came out."""
         if self._live.doomed is not None:
             self._service.signals.terminate(self._live)
@@ -327,49 +284,3 @@ class Transcript:
             return await work(origin)
         origin = origin._replace(attempts=begun.attempts)
         return await Doubt(self._service, self._live, begun).settled(origin, work, recovery)
-
-    def _watched(self, work: Work) -> Work:
-        """The same work, with somebody listening."""
-        service, bus = self._service, self._service.bus
-
-        async def watched(origin: Origin) -> Outcome:
-            failure = None
-            if bus.hears(SyscallBegan):
-                pid = self._live.record.pid
-                await service.publish(SyscallBegan(pid=pid, key=origin.key, kind=origin.kind))
-            began = bus.time()
-            try:
-                return await work(origin)
-            except Exception as error:
-                failure = error
-                raise
-            finally:
-                if not self._live.sealed:  # else it goes on in the process's next stay
-                    await self._tell(origin, failure, bus.time() - began)
-
-        return watched
-
-    async def _tell(self, origin: Origin, failure: Exception | None, seconds: float) -> None:
-        done = SyscallDone(
-            pid=self._live.record.pid,
-            key=origin.key,
-            kind=origin.kind,
-            failed=failure is not None,
-            seconds=seconds,
-        )
-        await self._service.publish(done)
-
-
-def _write(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return value.model_dump_json(exclude_defaults=True)
-    return to_json(value).decode()
-
-
-def _read(reply: Any, body: str) -> Any:
-    return from_json(body) if reply is None else _adapter(reply).validate_json(body)
-
-
-@cache
-def _adapter(reply: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(reply)
