@@ -16,6 +16,7 @@ from ..storage.messages import (
     StorageError,
     StorageUnavailable,
 )
+from . import exits
 
 if TYPE_CHECKING:
     from .live import Live
@@ -126,7 +127,7 @@ class Adoption:
         if pid in self._service.exits:
             record = await self._service.read(pid)
             if record.state in ENDED:
-                self._service.tell_waiting(record)
+                exits.tell(self._service, record)
                 return
         await self.take(pid)
 

@@ -2,7 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from ..storage.messages import ENDED, Key, Letter, Pid, ProcessRecord, ReadLetters
+from pydantic import JsonValue
+
+from ..storage.messages import (
+    ENDED,
+    Commit,
+    Key,
+    Letter,
+    Pid,
+    PostLetter,
+    ProcessRecord,
+    ReadLetters,
+)
 from .live import Live
 from .messages import MailboxFull, NoSuchProcess
 
@@ -25,6 +36,13 @@ class Mailboxes:
         if len(letters) >= self._size:
             raise MailboxFull(f"the mailbox of process {pid} holds {len(letters)} letters")
         return record
+
+    async def post(self, pid: Pid, body: JsonValue) -> None:
+        """Put a letter there, which is from outside of all processes."""
+        record = await self.check(pid)
+        letter = PostLetter(to=record.pid, body=body)
+        await self._service.request(Commit(writes=(letter,)))
+        await self.deliver(record.pid)
 
     async def deliver(self, pid: Pid) -> None:
         """A letter has been committed: wake the process, from outside of memory if need be."""

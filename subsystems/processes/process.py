@@ -36,7 +36,7 @@ from ..tools.messages import (
     Reconciled,
     ToolError,
 )
-from . import flow, waits
+from . import births, flow, waits
 from .approval import within_policy
 from .budget import within_quota
 from .conflicts import Order
@@ -348,7 +348,7 @@ class Process:
         )
 
         async def work(origin: Origin) -> Outcome:
-            record, birth = await self._service.prepare(request)
+            record, birth = await births.prepare(self._service, request)
             return record.pid, birth
 
         self._service.register(request.program)  # also when the log answers

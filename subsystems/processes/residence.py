@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...kernel.call import Envelope, current
+from ...kernel.call import Envelope, current, here
 from ...kernel.secrets import redacted
 from ..storage.messages import (
     ENDED,
@@ -24,9 +25,10 @@ from ..storage.messages import (
     TakeCommand,
     Write,
 )
+from . import exits
 from .doubt import Finding, outcome_unknown
 from .live import Live
-from .messages import DoubtfulCall, ProcessParked, StepDone
+from .messages import DoubtfulCall, Origin, ProcessParked, StepDone
 from .process import Process
 from .program import Exit
 from .signals import KILLED
@@ -39,7 +41,28 @@ if TYPE_CHECKING:
 Verdict = State | Literal["lost"]
 
 
-async def live_through(service: "Processes", live: Live, caused_by: Envelope) -> None:
+def begin_stay(service: "Processes", live: Live, tasks: asyncio.TaskGroup) -> None:
+    """A task for this process, which is in memory now."""
+    record = live.record
+    whose = Origin(
+        pid=record.pid,
+        program=record.program,
+        process_class=record.process_class,
+        priority=record.priority,
+        tenant=record.tenant,
+        epoch=record.epoch,
+        bounds=record.bounds,
+    )
+    caused_by = Envelope(here(), service.address, service.bus.time(), whose)
+    # In a context of its own: a copy of ours would keep the spawning call alive with it.
+    Context().run(
+        tasks.create_task,
+        _live_through(service, live, caused_by),
+        name=f"{record.program}[{record.pid}]",
+    )
+
+
+async def _live_through(service: "Processes", live: Live, caused_by: Envelope) -> None:
     """One stay, in a task of its own."""
     live.task = asyncio.current_task()
     current.set(caused_by)
@@ -129,7 +152,7 @@ async def _leave(
     service.forget(live)
     record = live.record
     if record.state in ENDED:
-        await service.announce_end(record)
+        await exits.announce(service, record)
         return
     await service.publish(ProcessParked(pid=record.pid, waits_in=live.waits_in))
     if record.state == "stopped":

@@ -1,23 +1,17 @@
 """The process table: spawns programs, lets others wait for them, signals them, parks them."""
 
 import asyncio
-import heapq
-from collections import Counter
-from contextvars import Context
-from typing import Any, Literal, NamedTuple
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import anyio
 
-from ...kernel.call import Envelope, here
 from ...kernel.service import Service, handles, subscribes
 from ..llm.messages import Complete
 from ..memory.messages import Recall, Remember
 from ..pager.messages import Render
-from ..policy.messages import Bounds
-from ..quota.messages import Quota, of_process
 from ..storage.messages import (
     ENDED,
-    AddProcess,
     ClaimProcesses,
     Commit,
     FindAlarms,
@@ -27,7 +21,6 @@ from ..storage.messages import (
     KeyTaken,
     NewPid,
     Pid,
-    PostLetter,
     ProcessRecord,
     Question,
     Rang,
@@ -40,12 +33,12 @@ from ..storage.messages import (
     Write,
 )
 from ..tools.messages import CallTool, FindTools, OfferTools, Reconcile
+from . import births, exits, table
 from .adoption import Adoption
 from .live import Live
 from .mailbox import Mailboxes
 from .messages import (
     Ask,
-    Blocked,
     Checkpoint,
     CountLive,
     Doing,
@@ -60,7 +53,6 @@ from .messages import (
     NoSuchProgram,
     OpenStream,
     Origin,
-    ProcessExited,
     ProcessResumed,
     ProcessSpawned,
     ProcessStatus,
@@ -72,15 +64,15 @@ from .messages import (
     Wait,
     Withdraw,
 )
+from .parking import park_idle, suspend_all
 from .program import Definition
 from .registry import definitions
-from .residence import live_through
+from .residence import begin_stay
 from .resolving import Doubts
 from .signals import Signals
 from .stream import DeltaStream
 
-LAST_WORDS_S = 5.0
-"""How long the clean-up of a program that is cut may take at the end of the kernel."""
+_FREE = nullcontext()
 
 
 class Processes(
@@ -126,7 +118,7 @@ class Processes(
         self.adoption = Adoption(self, adopt_every_s, adopt=adopt)
         self.mail, self.signals = Mailboxes(self, mailbox), Signals(self)
         self.doubts = Doubts(self)
-        self._newborn: set[Pid] = set()  # born here, and not yet in memory
+        self.newborn: set[Pid] = set()  # born here, and not yet in memory
         self._keyed = anyio.Lock()
         self._running = anyio.Event()
         self.ending = False
@@ -143,38 +135,10 @@ class Processes(
             self._running.set()
             self.start_soon(self.adoption.run, name="adopt")
             try:
-                await self._park_idle()
+                await park_idle(self, self._park_after_s)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._suspend_all()
-
-    async def _suspend_all(self) -> None:
-        """Let those at work finish for a while; whoever waits, now or then, leaves at once."""
-        self.ending = True
-        for live in tuple(self.live.values()):
-            live.leave_with(self._last_verdict)
-        await self._until_gone(self._drain_s)
-        for live in tuple(self.live.values()):
-            if not live.sealed:  # else it is leaving, and writes down what it waits for
-                live.cut(self._last_verdict, sealed=True)
-        await self._until_gone(LAST_WORDS_S)
-
-    async def _until_gone(self, seconds: float) -> None:
-        tasks = [live.task for live in self.live.values() if live.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
-
-    async def _park_idle(self) -> None:
-        """Park what has waited for long. One sweep looks at all, so none needs a timer.
-
-        Where nothing is adopted nothing would bring it back.
-        """
-        while True:
-            await anyio.sleep(max(self._park_after_s / 4, 0.01))
-            limit = self.bus.time() - self._park_after_s
-            for live in tuple(self.live.values()):
-                if self.adoption.adopts and live.idle_since(limit) and not live.sealed:
-                    live.cut("parked", sealed=True)
+                    await suspend_all(self, self._last_verdict, self._drain_s)
 
     async def stop(self) -> None:
         self.ending = True
@@ -187,51 +151,13 @@ class Processes(
     @handles(Spawn)
     async def spawn(self, request: Spawn) -> ProcessRecord:
         async with self._keyed if request.key is not None else _FREE:
-            record, birth = await self.prepare(request)
+            record, birth = await births.prepare(self, request)
             if birth:
                 try:
                     await self.commit(record, *birth)
                 except KeyTaken:  # by another kernel, a moment ago
-                    record, _ = await self.prepare(request)
+                    record, _ = await births.prepare(self, request)
         return await self.resume(record.pid, record)
-
-    async def prepare(self, request: Spawn) -> tuple[ProcessRecord, tuple[Write, ...]]:
-        """The record of a process to be, and how it is born; or of the one that has its key."""
-        definition = self.register(request.program)
-        if request.key is not None:
-            known = await self.request(ReadProcess(key=request.key))
-            if known is not None:
-                return known, ()
-        pid, inherited = await self.request(NewPid()), await self._inherited(request)
-        bounds = request.bounds
-        record = ProcessRecord(
-            pid=pid,
-            program=definition.name,
-            version=definition.version,
-            state_json=request.state_json,
-            key=request.key,
-            name=request.name,
-            role=request.role,
-            tags=request.tags,
-            parent=request.parent,
-            bound=request.bound,
-            process_class=request.process_class,
-            priority=request.priority,
-            tenant=request.tenant,
-            quotas=inherited.quotas if request.quota is None else (*inherited.quotas, pid),
-            bounds=inherited.bounds if bounds is None else (*inherited.bounds, bounds.written()),
-        )
-        self._newborn.add(pid)
-        quota, now = request.quota or _NONE, self.bus.wall()
-        return record, (AddProcess(record=record), *quota.accounts(of_process(pid), now))
-
-    async def _inherited(self, request: Spawn) -> "Inherited":
-        """What binds it already. A first bound of its own comes within those of the configuration."""
-        if request.parent is None:
-            return Inherited((), ())
-        live = self.live.get(request.parent)
-        parent = live.record if live is not None else await self.read(request.parent)
-        return Inherited(parent.quotas, parent.bounds or _configured(request.bounds))
 
     def register(self, definition: Definition[Any]) -> Definition[Any]:
         known = self.programs.setdefault((definition.name, definition.version), definition)
@@ -247,8 +173,8 @@ class Processes(
 
     async def resume(self, pid: Pid, record: ProcessRecord | None = None) -> ProcessRecord:
         """Bring a process into memory, if it has something to do and nobody else has it."""
-        if pid in self._newborn:
-            self._newborn.discard(pid)
+        if pid in self.newborn:
+            self.newborn.discard(pid)
             record = record or await self.read(pid)
             if self.ending:
                 return record
@@ -279,59 +205,18 @@ class Processes(
             await self.signals.obey(live, replaying=True)
         if not self._running.is_set():  # an event that is set costs a round of the loop
             await self._running.wait()
-        whose = Origin(
-            pid=pid,
-            program=record.program,
-            process_class=record.process_class,
-            priority=record.priority,
-            tenant=record.tenant,
-            epoch=record.epoch,
-            bounds=record.bounds,
-        )
-        caused_by = Envelope(here(), self.address, self.bus.time(), whose)
-        # In a context of its own: a copy of ours would keep the spawning call alive with it.
-        Context().run(
-            self._tasks_of_processes.create_task,
-            live_through(self, live, caused_by),
-            name=f"{record.program}[{pid}]",
-        )
+        begin_stay(self, live, self._tasks_of_processes)
         if not fresh:
             await self.publish(ProcessResumed(pid=pid))
         elif self.bus.hears(ProcessSpawned):
-            await self._announce_begin(record)
+            await births.announce(self, record)
         return record
-
-    async def _announce_begin(self, record: ProcessRecord) -> None:
-        await self.publish(
-            ProcessSpawned(
-                pid=record.pid,
-                program=record.program,
-                name=record.name,
-                process_class=record.process_class,
-                priority=record.priority,
-            )
-        )
 
     def forget(self, live: Live) -> None:
         """It has left memory."""
         if self.live.get(live.record.pid) is live:  # else it has been adopted already
             del self.live[live.record.pid]
         live.close_streams()
-
-    async def announce_end(self, record: ProcessRecord) -> None:
-        """Tell whoever waits here; of others, the doorbell tells."""
-        self.tell_waiting(record)
-        if self.bus.hears(ProcessExited):
-            await self.publish(
-                ProcessExited(
-                    pid=record.pid, program=record.program, state=record.state, error=record.error
-                )
-            )
-
-    def tell_waiting(self, record: ProcessRecord) -> None:
-        ended = self.exits.pop(record.pid, None)
-        if ended is not None and not ended.done():
-            ended.set_result(record)
 
     # The log
 
@@ -350,23 +235,7 @@ class Processes(
 
     @handles(Wait, waits=True)
     async def wait(self, request: Wait) -> ProcessRecord:
-        return await self.ended(request.pid)
-
-    async def ended(self, pid: Pid) -> ProcessRecord:
-        """Wait for a process to end, wherever it runs."""
-        ended = self.exits.get(pid)
-        if ended is None:  # before we look, so that no end is missed
-            ended = self.exits[pid] = asyncio.get_running_loop().create_future()
-        if pid not in self.live:
-            try:
-                record = await self.read(pid)
-            except NoSuchProcess:
-                self.exits.pop(pid, None)
-                raise
-            if record.state in ENDED:
-                self.tell_waiting(record)
-                return record
-        return await asyncio.shield(ended)  # others may wait for it too
+        return await exits.wait(self, request.pid)
 
     async def read(self, pid: Pid) -> ProcessRecord:
         record = await self.request(ReadProcess(pid=pid))
@@ -374,68 +243,31 @@ class Processes(
             raise NoSuchProcess(f"there is no process {pid}")
         return record
 
-    def _status(self, record: ProcessRecord, stranded: bool) -> ProcessStatus:
-        live = self.live.get(record.pid)
-        return ProcessStatus(
-            record=record if live is None else live.record,
-            live=live is not None,
-            stranded=stranded,
-            doing=Blocked(kind=live.waits_in, since=live.since) if live and live.waits_in else None,
-        )
-
     @handles(Inspect)
     async def inspect(self, request: Inspect) -> ProcessStatus:
-        record = await self.request(ReadProcess(pid=request.pid, key=request.key))
-        if record is None:
-            which = f"number {request.pid}" if request.key is None else f"key {request.key!r}"
-            raise NoSuchProcess(f"there is no process with {which}")
-        away = () if record.pid in self.live or record.state in ENDED else (record.pid,)
-        stranded = await self.request(FindStranded(pids=away)) if away else ()
-        return self._status(record, record.pid in stranded)
+        return await table.inspect(self, request)
 
     @handles(ListProcesses)
     async def list(self, request: ListProcesses) -> tuple[ProcessStatus, ...]:
-        found = await self.request(FindProcesses(**request.model_dump()))
-        away = tuple(r.pid for r in found if r.pid not in self.live and r.state not in ENDED)
-        stranded = await self.request(FindStranded(pids=away)) if away else ()
-        return tuple(self._status(record, record.pid in stranded) for record in found)
+        return await table.find(self, request)
 
     @handles(CountLive)
     async def count_live(self, request: CountLive) -> tuple[LiveKind, ...]:
-        kinds = Counter(
-            (live.record.program, live.record.process_class, live.doing)
-            for live in self.live.values()
-        )
-        return tuple(
-            LiveKind(program=program, process_class=of_class, doing=doing, processes=number)
-            for (program, of_class, doing), number in kinds.items()
-        )
+        return table.kinds(self)
 
     @handles(ReadLive)
     async def read_live(self, request: ReadLive) -> tuple[Doing, ...]:
-        found = heapq.nsmallest(
-            request.limit, self.live.values(), key=lambda live: (bool(live.waits_in), live.since)
-        )
-        return tuple(Doing(pid=live.record.pid, doing=live.doing) for live in found)
+        return table.doings(self, request.limit)
 
     @handles(OpenStream)
     async def open_stream(self, request: OpenStream) -> DeltaStream:
-        live = self.live.get(request.pid)
-        if live is not None:
-            return live.open_stream()
-        await self.read(request.pid)
-        stream = DeltaStream()
-        stream.close()
-        return stream
+        return await table.stream(self, request)
 
     # Letters
 
     @handles(Send)
     async def send(self, request: Send) -> None:
-        record = await self.mail.check(request.to)
-        letter = PostLetter(to=record.pid, body=request.body)
-        await self.request(Commit(writes=(letter,)))
-        await self.mail.deliver(record.pid)
+        await self.mail.post(request.to, request.body)
 
     async def questions(self, ask: Ask) -> tuple[Question, ...]:
         """The question of this place, as it stands."""
@@ -473,28 +305,3 @@ class Processes(
     @handles(Resolve)
     async def resolve(self, request: Resolve) -> None:
         await self.doubts.resolve(request)
-
-
-_NONE = Quota()
-
-
-class Inherited(NamedTuple):
-    """What binds a process because it binds its parent."""
-
-    quotas: tuple[Pid, ...]
-    bounds: tuple[str, ...]
-
-
-def _configured(bounds: Bounds | None) -> tuple[str, ...]:
-    """What binds a parent without bounds: what a child is given stays within that."""
-    return () if bounds is None else (Bounds().written(),)
-
-
-class _Free:
-    """No lock."""
-
-    async def __aenter__(self) -> None: ...
-    async def __aexit__(self, *_: object) -> None: ...
-
-
-_FREE = _Free()

@@ -27,6 +27,7 @@ from ..storage.messages import (
     StorageError,
     TakeCommand,
 )
+from . import exits
 from .live import Live
 from .messages import Kill
 
@@ -121,7 +122,7 @@ class Signals:
         taken = (TakeCommand(number=one.number, signal=one.signal) for one in told)
         await self._service.commit(record, SaveProcess(record=record), *taken)
         if record.state in ENDED:
-            await self._service.announce_end(record)
+            await exits.announce(self._service, record)
 
     async def _read(self, pid: Pid) -> tuple[Command, ...]:
         return await self._service.request(ReadCommands(pid=pid))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..storage.messages import Pid, ProcessRecord, Question, TakeLetter
+from . import exits
 from .doubt import Outcome
 from .live import FOR_LETTERS, Live, Waiting
 from .messages import Ask, Origin, Withdraw
@@ -40,7 +41,7 @@ async def _rung(live: Live) -> None:
 
 async def end(service: "Processes", live: Live, pid: Pid) -> ProcessRecord:
     """Of another process, in whichever kernel."""
-    return await live.wait(Waiting("wait", child=pid), service.ended(pid))
+    return await live.wait(Waiting("wait", child=pid), exits.wait(service, pid))
 
 
 async def time(service: "Processes", live: Live, moment: float) -> None:
