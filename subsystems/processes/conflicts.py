@@ -5,19 +5,21 @@ of one toolset of which one changes something, unless both say what they touch.
 """
 
 import posixpath
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from unicodedata import normalize
 
 import anyio
 
 from ..llm.messages import ToolCall
-from ..tools.messages import Resource, Tool, resources
+from ..tools.messages import FindTools, Resource, Tool, resources
 from .syscall import Suspended
 
 if TYPE_CHECKING:
     from .live import Live
+    from .service import Processes
 
 T = TypeVar("T")
 
@@ -93,3 +95,15 @@ class Order:
                 self._called.add(late)
                 self._live.open += 1
                 self._free[late].set()
+
+
+async def in_order(
+    service: "Processes",
+    live: "Live",
+    calls: Sequence[ToolCall],
+    make: Callable[[ToolCall], Coroutine[Any, Any, T]],
+) -> list[Coroutine[Any, Any, T]]:
+    """What makes each of these calls in its turn, to be run side by side."""
+    known = {tool.name: tool for tool in await service.request(FindTools())}
+    order = Order(live, calls, known)
+    return [order.run(number, partial(make, call)) for number, call in enumerate(calls)]

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from ...kernel.errors import ConfigError
-from .program import Definition
+from .program.definition import Definition
 
 
 def definitions(name: str) -> Iterator[Definition[Any]]:

@@ -29,8 +29,7 @@ from . import exits
 from .doubt import Finding, outcome_unknown
 from .live import Live
 from .messages import DoubtfulCall, Origin, ProcessParked, StepDone
-from .process import Process
-from .program import Exit
+from .program import Exit, Process
 from .signals import KILLED
 from .syscall import Suspended
 from .transcript import Transcript

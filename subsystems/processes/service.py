@@ -17,7 +17,6 @@ from ..storage.messages import (
     FindAlarms,
     FindProcesses,
     FindStranded,
-    Intend,
     KeyTaken,
     NewPid,
     Pid,
@@ -52,7 +51,6 @@ from .messages import (
     NoSuchProcess,
     NoSuchProgram,
     OpenStream,
-    Origin,
     ProcessResumed,
     ProcessSpawned,
     ProcessStatus,
@@ -65,7 +63,7 @@ from .messages import (
     Withdraw,
 )
 from .parking import park_idle, suspend_all
-from .program import Definition
+from .program.definition import Definition
 from .registry import definitions
 from .residence import begin_stay
 from .resolving import Doubts
@@ -222,14 +220,6 @@ class Processes(
 
     async def commit(self, record: ProcessRecord, *writes: Write, lazy: bool = False) -> None:
         await self.request(Commit(pid=record.pid, epoch=record.epoch, writes=writes, lazy=lazy))
-
-    async def intend(self, origin: Origin) -> None:
-        """The intent of what a program does outside of the kernel."""
-        assert origin.pid is not None
-        intent = Intend(
-            key=origin.key, kind=origin.kind, fingerprint=origin.fingerprint, effect="once"
-        )
-        await self.request(Commit(pid=origin.pid, epoch=origin.epoch, writes=(intent,)))
 
     # Waiting and looking
 

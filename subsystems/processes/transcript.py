@@ -69,9 +69,11 @@ class Transcript:
         self._log = log
         branch.set(Branch(f"{step}:", self._live.turnstile))
 
-    async def turn(self, state_json: str) -> None:
-        """The next step begins here, in the midst of the program, and with this state."""
+    async def turn(self, changes: dict[str, Any]) -> None:
+        """The next step begins here, in the midst of the program, and with a changed state."""
         place, record = branch.get(), self._live.record
+        definition = self._service.programs[record.program, record.version]
+        state_json = definition.changed(record.state_json, changes)
         if place.path != f"{record.step}:":
             raise ConcurrentSyscalls(
                 "'checkpoint' was called within a parallel, a race or a timeout, whose other arms "

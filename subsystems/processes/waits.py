@@ -3,11 +3,12 @@
 Each may be waited for outside of memory: who comes back looks first, and then waits on.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
 
-from ..storage.messages import Pid, ProcessRecord, Question, TakeLetter
+from ..storage.messages import CloseQuestion, Pid, Question, TakeLetter
 from . import exits
 from .doubt import Outcome
 from .live import FOR_LETTERS, Live, Waiting
@@ -15,6 +16,7 @@ from .messages import Ask, Origin, Withdraw
 
 if TYPE_CHECKING:
     from .service import Processes
+    from .transcript import Transcript
 
 FOR_AN_ANSWER = Waiting("ask")
 
@@ -39,19 +41,44 @@ async def _rung(live: Live) -> None:
     await live.bell()
 
 
-async def end(service: "Processes", live: Live, pid: Pid) -> ProcessRecord:
+async def end(service: "Processes", live: Live, pid: Pid, origin: Origin) -> Outcome:
     """Of another process, in whichever kernel."""
-    return await live.wait(Waiting("wait", child=pid), exits.wait(service, pid))
+    return await live.wait(Waiting("wait", child=pid), exits.wait(service, pid)), ()
 
 
-async def time(service: "Processes", live: Live, moment: float) -> None:
-    """By the wall clock, which may be set."""
+async def time(
+    service: "Processes",
+    live: Live,
+    said: "Transcript",
+    make: Callable[[], float],
+    origin: Origin,
+) -> Outcome:
+    """The moment that is made up the first time, by the wall clock, which may be set."""
+    moment = await said.promise(origin, make)
     await live.wait(Waiting("sleep", until=moment), _until(service, moment))
+    return moment, ()
 
 
 async def _until(service: "Processes", moment: float) -> None:
     while (left := moment - service.bus.wall()) > 0:
         await anyio.sleep(left)
+
+
+async def human(
+    service: "Processes",
+    live: Live,
+    said: "Transcript",
+    text: str,
+    choices: tuple[str, ...],
+    seconds: float | None,
+    origin: Origin,
+) -> Outcome:
+    """Somebody's answer, within so many seconds."""
+    deadline = None
+    if seconds is not None:
+        deadline = await said.promise(origin, lambda: said.wall() + seconds)
+    answered = await answer(service, live, asking(origin, text, choices, deadline))
+    return answered, (CloseQuestion(key=origin.key),)
 
 
 def asking(origin: Origin, text: str, choices: tuple[str, ...], deadline: float | None) -> Ask:
