@@ -25,6 +25,7 @@ def record(row: Any) -> d.ProcessRecord:
         process_class=row["class"],
         priority=row["priority"],
         tenant=row["tenant"],
+        user=row["user_id"],
         state=row["state"],
         epoch=row["epoch"],
         step=row["step"],

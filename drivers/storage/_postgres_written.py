@@ -50,13 +50,15 @@ class Written:
         r = write.record
         told = (r.key, r.program, r.version, r.name, r.role, json.dumps(r.tags), r.parent)
         quotas = f"{{{','.join(map(str, r.quotas))}}}"
-        rest = (r.process_class, r.priority, r.tenant, self._body(r.state_json), r.bound, quotas)
+        whose = (r.process_class, r.priority, r.tenant, r.user)
+        rest = (self._body(r.state_json), r.bound, quotas)
         bounds = json.dumps(r.bounds) if r.bounds else "[]"
-        self._row("born", self.commit.pid, r.pid, *told, *rest, bounds, os.urandom(SALT))
+        self._row("born", self.commit.pid, r.pid, *told, *whose, *rest, bounds, os.urandom(SALT))
         self.bears.add(r.pid)
         said = {
             "program": r.program, "version": r.version, "key": r.key, "name": r.name,
             "role": r.role, "tags": r.tags, "parent": r.parent, "tenant": r.tenant,
+            "user": r.user,
         }  # fmt: skip
         self._mark(r.pid, d.BORN, said, epoch=0)
 

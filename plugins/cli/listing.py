@@ -93,6 +93,7 @@ def told(one: Listed) -> dict[str, Any]:
         "class": record.process_class,
         "priority": record.priority,
         "tenant": record.tenant,
+        "user": record.user,
         "key": record.key,
         "name": record.name,
         "role": record.role,

@@ -74,6 +74,9 @@ def run(
         Mode | None,
         typer.Option("--mode", help="What it may do; as configured if omitted."),
     ] = None,
+    user: Annotated[
+        str, typer.Option("--user", help="For whom it works; limits per user count by it.")
+    ] = "",
     config: ConfigFile = None,
     json: JsonLines = False,
     debug: Debug = False,
@@ -86,7 +89,8 @@ def run(
     """
     from . import session
 
-    session.run(session.Order(task, tuple(file or ()), model, config, mode), as_json=json)
+    order = session.Order(task, tuple(file or ()), model, config, mode, user)
+    session.run(order, as_json=json)
 
 
 @model_commands.command("list")

@@ -33,6 +33,7 @@ class Order(NamedTuple):
     model: str | None
     config: Path | None
     mode: Mode | None = None
+    user: str = ""
 
 
 def run(order: Order, *, as_json: bool) -> None:
@@ -98,7 +99,9 @@ class _Session:
 
     async def _spawn(self, kernel: Kernel) -> ProcessRef[str]:
         order = self._order
-        begin = partial(spawn, kernel, process_class="interactive", mode=order.mode)
+        begin = partial(
+            spawn, kernel, process_class="interactive", user=order.user, mode=order.mode
+        )
         if not order.files:
             return await begin(assistant(task=order.task))
         root = choice.workspace(self._config)

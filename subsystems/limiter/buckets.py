@@ -20,6 +20,7 @@ class Subject(NamedTuple):
     name: str
     account: str = ""
     tenant: str = ""
+    user: str = ""
     tool: str = ""
     host: str = ""
     key: str = ""
@@ -27,15 +28,17 @@ class Subject(NamedTuple):
     @classmethod
     def of(cls, call: Call[Any], account: str) -> "Subject":
         """Of a call on a route."""
-        message, tenant = call.message, _tenant(call.origin)
+        message, origin = call.message, _origin(call.origin)
+        whose = (call.address, account, origin.tenant, origin.user)
         if not isinstance(message, CallTool):
-            return cls(call.address, account, tenant)
-        return cls(call.address, account, tenant, message.name, _host(message.arguments))
+            return cls(*whose)
+        return cls(*whose, message.name, _host(message.arguments))
 
     @classmethod
     def named(cls, name: str, key: str, origin: object) -> "Subject":
         """Of what is asked for by name."""
-        return cls(name, tenant=_tenant(origin), key=key)
+        caller = _origin(origin)
+        return cls(name, tenant=caller.tenant, user=caller.user, key=key)
 
     def place(self, per: Per) -> str:
         """Which bucket of a limit it draws from; "" where it is none of its calls."""
@@ -46,12 +49,22 @@ class Subject(NamedTuple):
                 return self.name
             case "account":
                 return self.account or self.name
+            case "user":
+                return self.user and f"{_escaped(self.tenant)}/{self.user}"
             case _:
                 return str(getattr(self, per))
 
 
-def _tenant(origin: object) -> str:
-    return (origin if isinstance(origin, Origin) else Origin()).tenant
+ANYONE = Origin()
+
+
+def _origin(origin: object) -> Origin:
+    return origin if isinstance(origin, Origin) else ANYONE
+
+
+def _escaped(tenant: str) -> str:
+    """Without a slash, so that no user of one tenant has the bucket of another's."""
+    return tenant.replace("%", "%25").replace("/", "%2F")
 
 
 def _host(arguments: dict[str, Any]) -> str:

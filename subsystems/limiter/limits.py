@@ -12,8 +12,8 @@ from ...kernel.message import Value
 
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens"]
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "input_tokens", "output_tokens", "tokens")
-Per = Literal["account", "address", "tenant", "tool", "host", "key", "all"]
-BREADTH: tuple[Per, ...] = ("key", "tool", "host", "tenant", "address", "account", "all")
+Per = Literal["account", "address", "tenant", "user", "tool", "host", "key", "all"]
+BREADTH: tuple[Per, ...] = ("key", "user", "tool", "host", "tenant", "address", "account", "all")
 """From the narrowest to the widest; who waits stands in line at the narrow ones first."""
 
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}

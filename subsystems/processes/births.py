@@ -36,6 +36,7 @@ async def prepare(service: "Processes", request: Spawn) -> tuple[ProcessRecord, 
         process_class=request.process_class,
         priority=request.priority,
         tenant=request.tenant,
+        user=request.user,
         quotas=inherited.quotas if request.quota is None else (*inherited.quotas, pid),
         bounds=inherited.bounds if bounds is None else (*inherited.bounds, bounds.written()),
     )

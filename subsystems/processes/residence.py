@@ -49,6 +49,7 @@ def begin_stay(service: "Processes", live: Live, tasks: asyncio.TaskGroup) -> No
         process_class=record.process_class,
         priority=record.priority,
         tenant=record.tenant,
+        user=record.user,
         epoch=record.epoch,
         bounds=record.bounds,
     )

@@ -190,6 +190,7 @@ class Transcript:
             process_class=record.process_class,
             priority=record.priority,
             tenant=record.tenant,
+            user=record.user,
             epoch=record.epoch,
             key=key,
             kind=kind,

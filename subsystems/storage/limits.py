@@ -110,7 +110,7 @@ def _record(record: words.ProcessRecord) -> Parts:
 def _newborn(record: words.ProcessRecord) -> Parts:
     named: list[tuple[str, str | None]] = [
         (what, getattr(record, what))
-        for what in ("key", "name", "role", "tenant", "program", "version")
+        for what in ("key", "name", "role", "tenant", "user", "program", "version")
     ]
     bounds = (("bound", bound) for bound in record.bounds)
     return [*named, *(("tag", tag) for tag in record.tags), *bounds], (record.state_json,)

@@ -118,6 +118,45 @@ def test_tenants_have_a_bucket_each_and_the_key_s_is_drawn_from_by_both_or_none(
     virtually(scenario)
 
 
+def test_users_have_a_bucket_each_and_those_of_two_tenants_are_not_the_same() -> None:
+    async def scenario() -> None:
+        limits = (limit(per="user", requests="1/min burst 1"),)
+        async with Kernel(Metered("k"), Limiter(limits), routes=MODEL) as kernel:
+            for tenant, user in (("a", "x"), ("a", "y"), ("b", "x"), ("a/b", "c"), ("a", "b/c")):
+                assert await until(kernel, tenant=tenant, user=user) is None
+                assert await until(kernel, tenant=tenant, user=user) == 60
+
+    virtually(scenario)
+
+
+def test_calls_of_no_user_are_not_limited_per_user() -> None:
+    async def scenario() -> None:
+        limits = (limit(per="user", requests="1/min burst 1"),)
+        async with Kernel(Metered("k"), Limiter(limits), routes=MODEL) as kernel:
+            for _ in range(3):
+                assert await until(kernel) is None
+                assert await until(kernel, tenant="a") is None
+
+    virtually(scenario)
+
+
+def test_a_user_and_the_tenant_are_drawn_from_by_both_or_none() -> None:
+    async def scenario() -> None:
+        limits = (
+            limit(per="user", requests="1/min burst 1"),
+            limit(per="tenant", requests="1/h burst 2"),
+        )
+        async with Kernel(Metered("k"), Limiter(limits), routes=MODEL) as kernel:
+            assert await until(kernel, tenant="a", user="x") is None
+            assert await until(kernel, tenant="a", user="x") == 60  # takes none of the tenant's
+            assert await until(kernel, tenant="a", user="y") is None
+            assert await until(kernel, tenant="a", user="z") == 3600
+            await anyio.sleep(3600)
+            assert await until(kernel, tenant="a", user="z") is None  # it took none of its own
+
+    virtually(scenario)
+
+
 def test_a_tool_and_a_host_may_have_limits() -> None:
     async def scenario() -> None:
         limits = (

@@ -45,12 +45,12 @@ fenced as (
 added_process as (  -- :born
     insert into process (
         pid, namespace, key, program, version, name, role, tags, parent, class, priority,
-        tenant, state, step, state_json, bound, quotas, bounds
+        tenant, user_id, state, step, state_json, bound, quotas, bounds
     )
     select
         pid, :namespace, key, program, version, name, role,
         array(select jsonb_array_elements_text(tags::jsonb)), parent, class, priority, tenant,
-        'running', 0, state_json, bound, quotas::bigint[],
+        user_id, 'running', 0, state_json, bound, quotas::bigint[],
         array(select jsonb_array_elements_text(bounds::jsonb))
     from newborn
     where by <> pid or pid in (select pid from born)

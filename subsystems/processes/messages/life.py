@@ -30,6 +30,7 @@ class Spawn(Request[ProcessRecord], topic="process.spawn", effect="idempotent"):
     process_class: ProcessClass = "normal"
     priority: int = Field(default=50, ge=0, le=100)
     tenant: str = "default"
+    user: str = ""
     parent: Pid | None = None
     bound: bool = False
     quota: Quota | None = None

@@ -36,7 +36,7 @@ class Epilogue:
 class Origin(NamedTuple):
     """Who is calling: carried by the kernel with every call a process makes.
 
-    `process_class`, `priority` (0 first) and `tenant` are set at spawn; the scheduler, the
+    `process_class`, `priority` (0 first), `tenant` and `user` are set at spawn; the scheduler, the
     policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
     often it was begun there in earlier lives. `quotas` are those of its ancestors, and itself,
     that were born with one, `bounds` what it may do, see Bounds. `carries` is what guards give
@@ -50,6 +50,7 @@ class Origin(NamedTuple):
     process_class: ProcessClass = "normal"
     priority: int = 50
     tenant: str = "default"
+    user: str = ""
     epoch: int = 0
     key: Key = ""
     kind: str = ""

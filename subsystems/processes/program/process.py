@@ -53,6 +53,11 @@ class Process:
         return self._live.record.tenant
 
     @property
+    def user(self) -> str:
+        """For whom it works, of the tenant's users; "" where that is nobody in particular."""
+        return self._live.record.user
+
+    @property
     def asking(self) -> "Processes":
         """Who puts this process's requests."""
         return self._service
@@ -170,7 +175,7 @@ class Process:
         mode: Mode | None = None,
         capabilities: Sequence[Written] | None = None,
     ) -> ProcessRef[T]:
-        """Start a child, of this process's class, priority and tenant unless said otherwise.
+        """Start a child, of this process's class, priority, tenant and user unless said otherwise.
 
         It goes on when this process ends, unless it is `bound`: then it is sent TERM. What its
         `quota` lends it, it uses of this process's. A `mode` and `capabilities` leave it less
@@ -189,6 +194,7 @@ class Process:
             process_class=process_class or own.process_class,
             priority=own.priority if priority is None else priority,
             tenant=own.tenant,
+            user=own.user,
             parent=own.pid,
             bound=bound,
             quota=quota,

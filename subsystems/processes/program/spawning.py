@@ -32,6 +32,7 @@ async def spawn(
     process_class: ProcessClass = "normal",
     priority: int = 50,
     tenant: str = "default",
+    user: str = "",
     quota: Quota | None = None,
     mode: Mode | None = None,
     capabilities: Sequence[Written] | None = None,
@@ -42,9 +43,10 @@ async def spawn(
         print(await agent)
 
     Class (interactive before normal before batch), then priority (0 first) decide who is
-    served first; tenant is who pays. The `quota` is for it and all its descendants, as are the
-    `mode` of the policy ("read_only", "standard", "trusted"; the configured one if None) and the
-    `capabilities`, rules as the policy's `allow` has them: what none of them allows is refused.
+    served first; tenant is who pays, and user for whom of its users the process works. The
+    `quota` is for it and all its descendants, as are the `mode` of the policy ("read_only",
+    "standard", "trusted"; the configured one if None) and the `capabilities`, rules as the
+    policy's `allow` has them: what none of them allows is refused.
     Raises ValueError for what is no mode or no rule.
     """
     request = Spawn(
@@ -57,6 +59,7 @@ async def spawn(
         process_class=process_class,
         priority=priority,
         tenant=tenant,
+        user=user,
         quota=quota,
         bounds=Bounds.of(mode, capabilities),
     )

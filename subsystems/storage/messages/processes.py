@@ -11,7 +11,8 @@ from .names import Pid, ProcessClass, State
 class ProcessRecord:
     """A process between steps: all of it, as data.
 
-    `priority` 0 goes first. `epoch` counts its owners; only the newest may write. `silent` is
+    `priority` 0 goes first. `user` is for whom it works, of the tenant's, "" where that is nobody
+    in particular. `epoch` counts its owners; only the newest may write. `silent` is
     the newest epoch whose owner fell silent: it may be frozen, and about to act.
     `result` is JSON text when it has exited; when it failed or was stopped, `error` is a
     sentence and `error_kind` the error's class, e.g. "ToolFailed". A `bound` process is sent
@@ -38,6 +39,7 @@ class ProcessRecord:
     process_class: ProcessClass = "normal"
     priority: int = 50
     tenant: str = "default"
+    user: str = ""
     state: State = "running"
     epoch: int = 0
     step: int = 0

@@ -352,6 +352,7 @@ BAD_NAMES: dict[str, Write] = {
     "role": AddProcess(record=record(Pid(7), role="\ud800")),
     "tag": AddProcess(record=record(Pid(7), tags=("a\0b",))),
     "tenant": AddProcess(record=record(Pid(7), tenant="a\0b")),
+    "user": AddProcess(record=record(Pid(7), user="\ud800")),
     "tag of a memory": memory(tags=("\udfff",)),
     "term": memory(terms=("a\0b",)),
     "tool call": AddPage(page=Page(role="tool", tool_call_id="a\0b")),

@@ -237,7 +237,9 @@ async def test_names_and_tags_may_hold_any_sign(driver: StorageDriver) -> None:
     async with opened(driver):
         for name in NAMES:
             pid = await driver.new_pid()
-            named = record(pid, key=name, name=name, role=name, tags=(name, "other"), tenant=name)
+            named = record(
+                pid, key=name, name=name, role=name, tags=(name, "other"), tenant=name, user=name
+            )
             await put(driver, pid, AddProcess(record=named))
             assert await driver.read(ReadProcess(key=name)) == named
             assert await driver.read(FindProcesses(tag=name, name=name, role=name)) == (named,)
@@ -250,7 +252,8 @@ async def test_names_and_tags_may_hold_any_sign(driver: StorageDriver) -> None:
 async def test_every_field_of_a_process_is_read_back(driver: StorageDriver) -> None:
     async with opened(driver):
         pid = await driver.new_pid()
-        first = record(pid, parent=Pid(7), process_class="batch", priority=0, tenant="acme")
+        whose = {"parent": Pid(7), "tenant": "acme", "user": "u-1"}
+        first = record(pid, process_class="batch", priority=0, **whose)
         await put(driver, pid, AddProcess(record=first))
         last = replace(
             first, state="failed", step=3, state_json="[3]", error="no", error_kind="ToolFailed"

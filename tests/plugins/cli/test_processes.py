@@ -84,6 +84,13 @@ def test_ps_says_what_a_process_waits_in(aosk: Aosk, past: Past) -> None:
     assert (process["state"], process["waits_in"]) == ("parked", ["ask"])
 
 
+def test_ps_and_run_tell_for_whom_a_process_works(aosk: Aosk, durable: Durable) -> None:
+    leave(durable(), listen())
+    assert aosk("run", "Say hello.", "--user", "u-1").code == 0
+    users = [one["user"] for one in aosk("ps", "--json", "--all").document["processes"]]
+    assert users == ["", "u-1"]
+
+
 def test_ended_processes_are_shown_when_asked_for(aosk: Aosk, past: Past) -> None:
     assert past.failed not in pids(aosk("ps", "--json"))
     assert {past.failed, past.chooses} < set(pids(aosk("ps", "--json", "--all")))

@@ -211,10 +211,21 @@ async def test_children_belong_to_their_parent_and_inherit_who_pays(system: Syst
         return await self.parallel(*(self.wait(child) for child in children))
 
     async with system() as kernel:
-        agent = await spawn(kernel, parent(), tenant="acme", priority=7)
+        agent = await spawn(kernel, parent(), tenant="acme", user="u-1", priority=7)
         assert await agent == ["a", "b"]
         children = await kernel.request(ListProcesses(parent=agent.pid, ended=True))
-        assert [(c.record.tenant, c.record.priority) for c in children] == [("acme", 7)] * 2
+        given = [(c.record.tenant, c.record.user, c.record.priority) for c in children]
+        assert given == [("acme", "u-1", 7)] * 2
+
+
+async def test_a_program_knows_for_whom_it_works(system: System) -> None:
+    @program
+    async def whose(self: Process) -> str:
+        return self.user
+
+    async with system() as kernel:
+        assert await (await spawn(kernel, whose(), user="u-1")) == "u-1"
+        assert await (await spawn(kernel, whose())) == ""
 
 
 async def test_a_child_s_failure_reaches_its_parent(system: System) -> None:
