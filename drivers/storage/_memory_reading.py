@@ -128,6 +128,7 @@ READERS: dict[type, Callable[[Store, Any], Any]] = {
     d.ReadCommands: lambda store, query: store.calls.commands(query.pid),
     d.ReadQuestions: _read_questions,
     d.ReadRates: lambda store, query: store.rates.read(),
+    d.ReadSeats: lambda store, query: store.seats.read(),
     d.FindAlarms: _find_alarms,
     d.FindStranded: _find_stranded,
     d.FindTenures: _find_tenures,

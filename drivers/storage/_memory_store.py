@@ -11,6 +11,7 @@ from ._memory_memories import Memories
 from ._memory_process import Process
 from ._memory_rates import Rates
 from ._memory_records import Records
+from ._memory_seats import Seats
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class Store:
     calls: Calls = field(default_factory=Calls)
     accounts: Accounts = field(default_factory=Accounts)
     rates: Rates = field(default_factory=Rates)
+    seats: Seats = field(default_factory=Seats)
     programs: set[tuple[str, str]] = field(default_factory=set)
     doors: list[d.Ring] = field(default_factory=list)
     letters: Iterator[int] = field(default_factory=lambda: itertools.count(1))

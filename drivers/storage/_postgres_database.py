@@ -17,6 +17,7 @@ from ._postgres_neighbours import is_dead, myself
 from ._postgres_queries import asked
 from ._postgres_rows import record
 from ._postgres_sealing import Sealer
+from ._postgres_seats import Holding
 from ._postgres_sql import sql
 
 __all__ = ["Database", "Settings"]
@@ -158,6 +159,18 @@ class Database:
             await self._connections.read("open_rate", *at)
         return d.Drawn(*rows[0])
 
+    async def hold(self, hold: d.HoldSeats) -> d.Held:
+        """Hold places that kernels share; nothing without a place among the kernels."""
+        return await self._connections.use(Holding(hold, self._commits.kernel, self.settings).do)
+
+    async def hear_seats(self, tell: d.TellSeats) -> None:
+        """Until cancelled."""
+        self._doorbell.tell = tell
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._doorbell.tell = None
+
     async def read(self, query: d.Query[T]) -> T:
         """Answer a query from what is committed."""
         if isinstance(query, d.ReadPages):
@@ -190,6 +203,7 @@ class Database:
                 await self._renew(ring)
                 await self._give_back()
                 await self._connections.run(sql("sweep_records"))
+                await self._connections.run(sql("sweep_seats"), self.settings.namespace)
 
     async def _renew(self, ring: d.Ring) -> None:
         at = self._commits.kernel, self.settings.lease_s

@@ -7,6 +7,7 @@ import anyio
 from ...subsystems.storage import driver as d
 from . import _postgres_errors as errors
 from ._postgres_connections import Connections
+from ._postgres_seats import called
 
 CHECK_S = 15.0
 """How often a silent connection is asked whether it is still one."""
@@ -21,7 +22,8 @@ class _Line(NamedTuple):
 
 class Doorbell:
     """Hears `pg_notify`: of commits "KERNEL PID", 0 for what no kernel knows by itself; of claims
-    "only KERNEL PID", which is for the kernel that has lost the process.
+    "only KERNEL PID", which is for the kernel that has lost the process; and on a channel of
+    their own, of shared places "HOLDER wanted SHARE NAME" and "HOLDER freed SHARE NAME".
     """
 
     def __init__(self, connections: Connections, namespace: str) -> None:
@@ -30,16 +32,17 @@ class Doorbell:
         self._early: list[d.Pid] = []  # heard while nobody was there to be told
         self._line: _Line | None = None
         self.kernel = 0
+        self.tell: d.TellSeats | None = None
 
     async def open(self) -> None:
         """Hear from now on; what is heard before `listen` is kept for it. Raises StorageError."""
         connection = await self._connections.another()
         line = self._line = _Line(connection, anyio.Event())
         connection.add_termination_listener(lambda _: line.lost.set())
-        channel = "select 'aosk_' || md5(current_schema || '/' || $1)"
-        await connection.add_listener(
-            await connection.fetchval(channel, self._namespace), self._hear
-        )
+        digest = "select md5(current_schema || '/' || $1)"
+        place = await connection.fetchval(digest, self._namespace)
+        await connection.add_listener(f"aosk_{place}", self._hear)
+        await connection.add_listener(f"aosk_seats_{place}", self._hear_seats)
 
     def _hear(self, _connection: Any, _process: int, _channel: str, told: str) -> None:
         *only, kernel, pid = told.split()
@@ -49,6 +52,10 @@ class Doorbell:
             self._early.append(d.Pid(int(pid)))
         else:
             self._ring((d.Pid(int(pid)),))
+
+    def _hear_seats(self, _connection: Any, _process: int, _channel: str, told: str) -> None:
+        if self.tell is not None:
+            self.tell(called(told))
 
     async def listen(self, ring: d.Ring) -> None:
         """Ring until cancelled: at once for what was heard before, and for whatever may have been

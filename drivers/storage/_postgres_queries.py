@@ -115,6 +115,7 @@ _ANSWERS = dict(
             d.FindStranded, "find_stranded", lambda q, ns: (ns, q.pids), _each(itemgetter("pid"))
         ),
         _answer(d.ReadRates, "read_rates", lambda _, ns: (ns,), _each(_named(d.SharedRate))),
+        _answer(d.ReadSeats, "read_seats", lambda _, ns: (ns,), _each(_named(d.SharedSeats))),
         _answer(
             d.FindMemories,
             "find_memories",

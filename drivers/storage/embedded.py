@@ -93,6 +93,12 @@ class Embedded:
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         return await self._running().draw(draw)
 
+    async def hold(self, hold: d.HoldSeats) -> d.Held:
+        return await self._running().hold(hold)
+
+    async def hear_seats(self, tell: d.TellSeats) -> None:
+        await self._running().hear_seats(tell)
+
     async def read(self, query: d.Query[T]) -> T:
         return await self._running().read(query)
 

@@ -43,6 +43,7 @@ class MemoryStorage:
         self._users = max(self._users - 1, 0)
         if not self._users:
             self._store.programs.clear()
+            self._store.seats.lapse()
             self._store.accounts.assume(lambda pid: not pid)
             for process in self._store.processes.values():
                 process.owned = False
@@ -50,6 +51,7 @@ class MemoryStorage:
     def lapse(self) -> None:
         """As if all leases had run out: whoever holds a process may be frozen, or dead."""
         self._store.programs.clear()
+        self._store.seats.lapse()
         for process in self._store.processes.values():
             if process.owned:
                 process.lapsed = True
@@ -150,6 +152,13 @@ class MemoryStorage:
 
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         return self._store.rates.draw(draw)
+
+    async def hold(self, hold: d.HoldSeats) -> d.Held:
+        return self._store.seats.hold(hold)
+
+    async def hear_seats(self, tell: d.TellSeats) -> None:
+        with self._store.seats.heard_by(tell):
+            await anyio.sleep_forever()
 
     async def read(self, query: d.Query[Any]) -> Any:
         return READERS[type(query)](self._store, query)

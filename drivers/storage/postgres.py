@@ -92,5 +92,11 @@ class Postgres:
     async def draw(self, draw: d.DrawRate) -> d.Drawn:
         return await self._database.draw(draw)
 
+    async def hold(self, hold: d.HoldSeats) -> d.Held:
+        return await self._database.hold(hold)
+
+    async def hear_seats(self, tell: d.TellSeats) -> None:
+        await self._database.hear_seats(tell)
+
     async def read(self, query: d.Query[T]) -> T:
         return await self._database.read(query)

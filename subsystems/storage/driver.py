@@ -18,6 +18,8 @@ Query = Request
 """A question to what was committed."""
 Ring = Callable[[Iterable[Pid] | None], None]
 """Says that something has happened to these processes; None when it may be any of them."""
+TellSeats = Callable[[SeatsCalled], None]
+"""Says that a holder of shared places waits, or has given some back."""
 
 
 class StorageDriver(Protocol):
@@ -117,6 +119,21 @@ class SharesRates(StorageDriver, Protocol):
     async def draw(self, draw: DrawRate) -> Drawn:
         """Take it at once and by its own clock, or say when it will be there."""
         ...
+
+
+@runtime_checkable
+class SharesSeats(StorageDriver, Protocol):
+    """A driver that keeps places which kernels share; it answers ReadSeats too."""
+
+    async def hold(self, hold: HoldSeats) -> Held:
+        """Do so at once, or say when it may be asked again. A word that comes late is nothing."""
+        ...
+
+    async def hear_seats(self, tell: TellSeats) -> None:
+        """Tell of holders, this kernel's too, that wait or have given back. Ends when cut.
+
+        What nobody was told of is found out by asking again.
+        """
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ import anyio
 
 from ...kernel.service import Service, handles
 from . import messages as words
-from .driver import Audited, Forgetful, SharesRates, StorageDriver
+from .driver import Audited, Forgetful, SharesRates, SharesSeats, StorageDriver
 from .limits import check
 
 TOGETHER_S = 0.5
@@ -27,6 +27,8 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
         self._took: list[float] = []
         self._failed: Counter[str] = Counter()
         self._committed = anyio.Event()
+        self._seats_called: list[words.SeatsCalled] = []
+        self._seats = anyio.Event()
 
     async def start(self) -> None:
         await self._driver.start()
@@ -34,6 +36,9 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
     async def run(self) -> None:
         self.start_soon(self._tell, name="doorbell")
         self.start_soon(self._tell_commits, name="commits")
+        if isinstance(self._driver, SharesSeats):
+            self.start_soon(self._driver.hear_seats, self._call_seats, name="seats")
+            self.start_soon(self._tell_seats, name="tell seats")
         await self._driver.run(self._ring)
 
     def _ring(self, pids: Iterable[words.Pid] | None) -> None:
@@ -47,6 +52,18 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
             self._called = anyio.Event()
             rung, self._rung = self._rung, set()
             await self.publish(words.Rang(pids=None if rung is None else tuple(sorted(rung))))
+
+    def _call_seats(self, called: words.SeatsCalled) -> None:
+        self._seats_called.append(called)
+        self._seats.set()
+
+    async def _tell_seats(self) -> None:
+        while True:
+            await self._seats.wait()
+            self._seats = anyio.Event()
+            called, self._seats_called = dict.fromkeys(self._seats_called), []
+            for one in called:
+                await self.publish(one)
 
     async def stop(self) -> None:
         await self._driver.stop()
@@ -96,6 +113,19 @@ class Storage(Service, name="storage", driver="storage", restart="never"):
                 "shared = false at the limit, or use the driver embedded, postgres or memory"
             )
         return await self._driver.draw(request)
+
+    @handles(words.HoldSeats)
+    async def hold_seats(self, request: words.HoldSeats) -> words.Held:
+        if not isinstance(self._driver, SharesSeats):
+            raise words.StorageRefused(
+                f"{type(self._driver).__name__} keeps no places that kernels share; write "
+                "shared = false at the limit, or use the driver embedded, postgres or memory"
+            )
+        return await self._driver.hold(request)
+
+    @handles(words.ReadSeats)
+    async def read_seats(self, query: words.ReadSeats) -> tuple[words.SharedSeats, ...]:
+        return await self._driver.read(query)
 
     @handles(words.ReadRates)
     async def read_rates(self, query: words.ReadRates) -> tuple[words.SharedRate, ...]:

@@ -77,10 +77,23 @@ from .processes import (
 from .rates import Drawn, DrawRate, ReadRates, SharedRate
 from .records import DropRecord, FindRecords, PutRecord, ReadRecord, Record
 from .retention import Expired, Expiry, FindExpired, ForgetExpired
+from .seats import (
+    SEATS_AGAIN_S,
+    SEATS_LEAST_S,
+    SEATS_WAIT_S,
+    Held,
+    HoldSeats,
+    ReadSeats,
+    SeatsCalled,
+    SharedSeats,
+)
 
 __all__ = [
     "ENDED",
     "OUTSIDE",
+    "SEATS_AGAIN_S",
+    "SEATS_LEAST_S",
+    "SEATS_WAIT_S",
     "Account",
     "AddMemory",
     "AddPage",
@@ -117,6 +130,8 @@ __all__ = [
     "FindTenures",
     "FindUnembedded",
     "ForgetExpired",
+    "Held",
+    "HoldSeats",
     "Intend",
     "JsonObject",
     "Key",
@@ -148,13 +163,16 @@ __all__ = [
     "ReadQuestions",
     "ReadRates",
     "ReadRecord",
+    "ReadSeats",
     "ReadSpent",
     "Record",
     "Reserve",
     "SaveProcess",
     "SchemaMismatch",
+    "SeatsCalled",
     "Settle",
     "SharedRate",
+    "SharedSeats",
     "Spend",
     "Spent",
     "SpentBy",
