@@ -57,14 +57,16 @@ class Seats:
         if not held and not waits:
             del holders[hold.holder]
         wanted, share = any(place.waits(now) for place in others), _share(hold, others, now)
-        if waits or (wanted and held < before):
-            self._call(hold, wanted=waits, share=share)
+        self._call(hold, wanted=waits, freed=wanted and held < before, share=share)
         return d.Held(held, math.inf, d.SEATS_AGAIN_S, share, wanted)
 
-    def _call(self, hold: d.HoldSeats, *, wanted: bool, share: int) -> None:
-        told = d.SeatsCalled(name=hold.name, holder=hold.holder, wanted=wanted, share=share)
-        for tell in self._told:
-            tell(told)
+    def _call(self, hold: d.HoldSeats, *, wanted: bool, freed: bool, share: int) -> None:
+        for tell in self._told if wanted or freed else ():
+            tell(
+                d.SeatsCalled(
+                    name=hold.name, holder=hold.holder, wanted=wanted, freed=freed, share=share
+                )
+            )
 
     def read(self) -> tuple[d.SharedSeats, ...]:
         now = anyio.current_time()

@@ -23,7 +23,7 @@ class _Line(NamedTuple):
 class Doorbell:
     """Hears `pg_notify`: of commits "KERNEL PID", 0 for what no kernel knows by itself; of claims
     "only KERNEL PID", which is for the kernel that has lost the process; and on a channel of
-    their own, of shared places "HOLDER wanted SHARE NAME" and "HOLDER freed SHARE NAME".
+    their own, of shared places "HOLDER WANTED FREED SHARE NAME".
     """
 
     def __init__(self, connections: Connections, namespace: str) -> None:

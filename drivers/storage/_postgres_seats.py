@@ -31,5 +31,7 @@ class Holding:
 
 def called(told: str) -> d.SeatsCalled:
     """What was heard; names may have spaces in them."""
-    holder, what, share, name = told.split(" ", 3)
-    return d.SeatsCalled(name=name, holder=holder, wanted=what == "wanted", share=int(share))
+    holder, wanted, freed, share, name = told.split(" ", 4)
+    return d.SeatsCalled(
+        name=name, holder=holder, wanted=wanted == "t", freed=freed == "t", share=int(share)
+    )

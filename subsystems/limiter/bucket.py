@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import anyio
@@ -11,6 +12,7 @@ from .costs import CALL, Cost
 from .limits import DIMENSIONS, Dimension, Limit
 from .messages import BucketState, Level, TooLarge
 from .pacer import Free, Paced, Pacer, SharedPacer
+from .seats import Seats
 
 CONCURRENT_S = 1.0
 """A call that finds no place is told to ask again then; it is told earlier when one is free."""
@@ -40,13 +42,13 @@ class Bucket:
     """Paced by its limit, and for a provider's account by what the provider says."""
 
     __slots__ = (
-        "_held_until", "_held_why", "_learned", "_most_inside", "_paced", "bell", "has_tokens",
-        "inside", "limit", "line", "name", "only", "turned_away",
+        "_held_until", "_held_why", "_learned", "_most_inside", "_paced", "bell", "entering",
+        "has_tokens", "inside", "limit", "line", "name", "only", "seats", "turned_away",
     )  # fmt: skip
 
     def __init__(self, name: str, limit: Limit | None) -> None:
         self.name = name
-        self.inside = 0
+        self.inside = self.entering = 0
         self.line = anyio.Lock()
         self.bell = anyio.Event()
         self.turned_away: dict[str, float] = {}  # addresses whose calls rest, until when at most
@@ -54,6 +56,8 @@ class Bucket:
         self._held_until, self._held_why = -math.inf, ""
         self._paced: dict[Dimension, Paced] = {}
         self.limit: Limit | None = None
+        self.seats: Seats | None = None
+        """Its places, where kernels share them."""
         self.only: Pacer | None = None
         """The rate of calls, where there is nothing else to look at."""
         self.change(limit, 0.0)
@@ -63,7 +67,7 @@ class Bucket:
         if self._paced and limit == self.limit:
             return
         self.limit = limit
-        self._most_inside = (limit and limit.concurrency) or math.inf
+        self._change_places(limit)
         before, self._paced = self._paced, {}
         for what, rate in (limit.rates if limit else {}).items():
             old, most = before.get(what), rate.most(what, shared=limit.shared) if limit else 0
@@ -78,13 +82,22 @@ class Bucket:
                 self._paced[what] = pacer
         self._look()
 
+    def _change_places(self, limit: Limit | None) -> None:
+        places = None if limit is None else limit.concurrency
+        if limit is None or places is None or not limit.shared:
+            self.seats, self._most_inside = None, places or math.inf
+            return
+        self._most_inside = math.inf
+        self.seats = self.seats or Seats(stored(f"{self.name} concurrency"), places)
+        self.seats.change(places)
+
     def _look(self) -> None:
         """What has to be looked at from now on."""
         dimensions = {*self._paced, *self._learned}
         self.has_tokens = bool(dimensions - {"requests"})
         pacer = self._paced.get("requests", FREE)
         is_plain = not (self.has_tokens or self._learned) and self._held_until == -math.inf
-        is_plain = is_plain and self._most_inside == math.inf
+        is_plain = is_plain and self._most_inside == math.inf and self.seats is None
         self.only = pacer if is_plain and isinstance(pacer, Pacer) else None
 
     @property
@@ -93,14 +106,26 @@ class Bucket:
         return [(w, one) for w, one in self._paced.items() if isinstance(one, SharedPacer)]
 
     @property
+    def is_shared(self) -> bool:
+        """Something of it has to be asked for."""
+        return self.seats is not None or bool(self.shared)
+
+    @property
     def is_quiet(self) -> bool:
         """Nobody is inside and nobody waits."""
-        return not self.inside and not self.line.statistics().tasks_waiting
+        waiting = self.entering or self.line.statistics().tasks_waiting
+        return not self.inside and not waiting
+
+    def is_awaited(self, now: float) -> bool:
+        """Calls of this kernel would enter, were there a place."""
+        return self.line.locked() or any(until > now for until in self.turned_away.values())
 
     def is_full(self, now: float) -> bool:
         """Nothing would be forgotten with it."""
         pacers = (*self._paced.values(), *self._learned.values())
-        return self._held_until <= now and all(one.left(now) >= one.burst for one in pacers)
+        has_none = self.seats is None or self.seats.is_idle
+        full = all(one.left(now) >= one.burst for one in pacers)
+        return self._held_until <= now and has_none and full
 
     # Calls
 
@@ -123,6 +148,9 @@ class Bucket:
         if self.inside >= self._most_inside:
             reason = f"{self.name} has {self.inside} calls under way, which is its most"
             return Shortage(now + CONCURRENT_S, 0.0, reason)
+        if self.seats is not None and (waits_s := self.seats.wait_s(self.inside, now)):
+            reason = f"{self.name} has no place left of the {self.seats.places} of all kernels"
+            return Shortage(now + waits_s, 0.0, reason)
         return None
 
     def _let_go(self, now: float) -> None:
@@ -154,6 +182,8 @@ class Bucket:
     def enter(self, cost: Cost, now: float) -> None:
         """Reserve what the call may use."""
         self.inside += 1
+        if self.seats is not None:
+            self.seats.entered(self.inside)
         for what, pacer in self._all():
             pacer.draw(cost.of(what), now)
 
@@ -163,8 +193,13 @@ class Bucket:
         for what, pacer in self._all():
             if unused := reserved.of(what) - used.of(what):
                 pacer.draw(-unused, now)
-        if self._most_inside == math.inf:
-            return ()
+        if self.seats is not None:
+            self.seats.left(self.inside, now)
+            return self.call(now) if self.seats.room(self.inside, now) else ()
+        return () if self._most_inside == math.inf else self.call(now)
+
+    def call(self, now: float) -> tuple[str, ...]:
+        """There is a place; for whom, of those that were turned away."""
         self.bell.set()  # who stands first in line looks again
         self.bell = anyio.Event()
         if self.turned_away:
@@ -201,14 +236,15 @@ class Bucket:
             Level(what=what, left=pacer.left(now), most=pacer.burst)
             for what, pacer in sorted(self._all(), key=lambda one: DIMENSIONS.index(one[0]))
         )
-        most = self._most_inside
+        most = self.seats.places if self.seats is not None else self._most_inside
         return BucketState(
             name=self.name,
             levels=tuple(levels),
             inside=self.inside,
             concurrency=None if most == math.inf else int(most),
             held_s=max(self._held_until - now, 0.0),
-            shared=bool(self.shared),
+            shared=bool(self.shared) or self.seats is not None,
+            held=0 if self.seats is None else self.seats.held,
         )
 
 
@@ -229,3 +265,15 @@ def give_back(buckets: tuple[Bucket, ...], now: float) -> None:
     """The call that took one never began."""
     for bucket in buckets:
         bucket.return_one(now)
+
+
+@contextmanager
+def remembered(buckets: tuple[Bucket, ...]) -> Iterator[None]:
+    """None of them is forgotten meanwhile, for another of its name would know nothing of it."""
+    for bucket in buckets:
+        bucket.entering += 1
+    try:
+        yield
+    finally:
+        for bucket in buckets:
+            bucket.entering -= 1

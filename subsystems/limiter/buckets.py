@@ -143,3 +143,5 @@ class Buckets:
             if bucket.limit is None or limit is not None:
                 bucket.change(limit, now)
                 self._all[name] = bucket
+            else:
+                bucket.seats = None

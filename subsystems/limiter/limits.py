@@ -125,11 +125,6 @@ class Limit(Value):
                     f"{rate}: kernels that share a limit draw it in blocks, and need a burst of "
                     f"at least {math.ceil(least)}"
                 )
-        if self.concurrency is not None:
-            raise ValueError(
-                "concurrency cannot be shared between kernels; give it to a limit of its own, "
-                "which then counts in each kernel"
-            )
 
     @property
     def rates(self) -> dict[Dimension, Rate]:

@@ -32,7 +32,7 @@ class Level(Value):
 class BucketState(Value):
     """How a bucket stands. `inside` are its calls under way, `held_s` how long it lets none in.
 
-    `shared` ones are those of all kernels on the database.
+    `shared` ones are those of all kernels on the database; of its places this kernel has `held`.
     """
 
     name: str
@@ -41,6 +41,7 @@ class BucketState(Value):
     concurrency: int | None = None
     held_s: float = 0.0
     shared: bool = False
+    held: int = 0
 
 
 class ReadLimits(Request[tuple[BucketState, ...]], topic="limiter.read", effect="none"):

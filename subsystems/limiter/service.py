@@ -12,10 +12,11 @@ from ...kernel.events import ServiceSwapped
 from ...kernel.message import R, Request
 from ...kernel.service import Proceed, Service, handles, subscribes
 from ..llm.messages import Complete, Describe, LimitsTold
-from ..storage.messages import DrawRate
-from .bucket import Bucket, Shortage, give_back, take_one
+from ..storage.messages import DrawRate, SeatsCalled
+from .bucket import Bucket, Shortage, give_back, remembered, take_one
 from .buckets import Buckets, Subject
 from .costs import CALL, NOTHING, Cost, Estimate, metered, used
+from .keeper import Keeper
 from .limits import Limit
 from .messages import Admit, BucketState, Depart, Dried, Dry, ReadLimits, Refilled
 from .pacer import SharedPacer
@@ -50,13 +51,17 @@ class Limiter(Service, name="limiter"):
         self._learn, self._providers = learn, Providers(longest_hold_s)
         self._time = anyio.current_time  # the kernel's, from the start on
         self._buckets = Buckets(limits, self._time)
+        self._keeper = Keeper(self._ask, self.publish)
         self._accounts: dict[str, str] = {}
         self._estimates: dict[str, Estimate] = {}
         self._stays: dict[int, tuple[Bucket, ...]] = {}
         self._numbers = itertools.count(1)
 
     async def start(self) -> None:
-        self._time = self._buckets.time = self.bus.time
+        self._time = self._buckets.time = self._keeper.time = self.bus.time
+
+    async def run(self) -> None:
+        await self._keeper.run()
 
     async def guard(self, call: Call[R], proceed: Proceed[R]) -> R:
         buckets = self._buckets.fixed.get(call.address)
@@ -152,8 +157,8 @@ class Limiter(Service, name="limiter"):
 
     async def _enter(self, address: str, buckets: tuple[Bucket, ...], cost: Cost) -> None:
         """Draw from all of them. Raises Dry, TooLarge."""
-        for bucket in buckets:
-            await self._fetch(bucket, cost)
+        if any(bucket.is_shared for bucket in buckets):
+            await self._fetch_all(buckets, cost)
         now = self._time()
         for bucket in buckets:
             if short := bucket.shortage(cost, now):
@@ -162,8 +167,14 @@ class Limiter(Service, name="limiter"):
         for bucket in buckets:
             bucket.enter(cost, now)
 
+    async def _fetch_all(self, buckets: tuple[Bucket, ...], cost: Cost) -> None:
+        with remembered(buckets):
+            for bucket in buckets:
+                await self._fetch(bucket, cost)
+
     async def _fetch(self, bucket: Bucket, cost: Cost) -> None:
         """Draw a block of what the database has, where the last one does not do."""
+        await self._keeper.fetch(bucket)
         for what, pacer in bucket.shared:
             amount = cost.of(what)
             if pacer.has_to_ask(amount, self._time()):
@@ -213,6 +224,11 @@ class Limiter(Service, name="limiter"):
         for bucket in buckets:
             if addresses := bucket.leave(reserved, spent, now):
                 await self.publish(Refilled(bucket=bucket.name, addresses=addresses, places=1))
+            self._keeper.left(bucket)
+
+    @subscribes(SeatsCalled)
+    async def on_seats_called(self, event: SeatsCalled) -> None:
+        self._keeper.hear(event)
 
     @subscribes(LimitsTold)
     async def on_limits_told(self, event: LimitsTold) -> None:
@@ -229,6 +245,7 @@ class Limiter(Service, name="limiter"):
         call = here()
         buckets = self._buckets.of(Subject.named(request.name, request.key, call and call.origin))
         async with AsyncExitStack() as lines:
+            lines.enter_context(remembered(buckets))
             for bucket in buckets:
                 await lines.enter_async_context(bucket.line)
                 await self._until_free(bucket)
@@ -270,6 +287,7 @@ class Limiter(Service, name="limiter"):
     def hand_over(self, successor: "Limiter") -> None:
         """What is drawn stays drawn, and who is inside is counted on."""
         successor._buckets.take_over(self._buckets)
+        self._keeper.hand_over(successor._keeper)
         successor._accounts, successor._estimates = self._accounts, self._estimates
         successor._providers.refusals = self._providers.refusals
         successor._stays, successor._numbers = self._stays, self._numbers

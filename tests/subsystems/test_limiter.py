@@ -465,7 +465,6 @@ def test_a_rate_that_cannot_be_is_refused_and_says_why(text: Any, said: str) -> 
     [
         ({"of": "llm.*"}, "limits nothing; give it one of requests"),
         ({"concurrency": 0}, "concurrency must be at least 1"),
-        ({"shared": True, "concurrency": 3}, "concurrency cannot be shared"),
         ({"shared": True, "requests": "50/s burst 1"}, "need a burst of at least 5"),
         ({"per": "users", "requests": "1/s"}, "limits.0.per"),
         ({"requests": "1/s", "bursts": 3}, "unknown key"),

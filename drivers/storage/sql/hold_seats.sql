@@ -75,13 +75,16 @@ select
     extract(epoch from living.until - now)::float8 as good_s,
     coalesce(asked.lapse_at - extract(epoch from now)::float8, 'infinity') as lapses_s,
     case
-        when kept.waits or (asked.wanted and kept.held < mine.held) then pg_notify(
+        when kept.waits or freed then pg_notify(
             'aosk_seats_' || md5(current_schema || '/' || $1),
-            concat_ws(' ', $3, case when kept.waits then 'wanted' else 'freed' end, asked.share, $2)
+            concat_ws(' ', $3, kept.waits, freed, asked.share, $2)
         )::text
     end as told
 from kept
 cross join asked
 cross join moment
 cross join mine
+cross join lateral (
+    select asked.wanted and kept.held < coalesce(mine.held, 0) as freed
+) as change
 join living on living.id = $4

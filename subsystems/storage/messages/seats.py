@@ -48,7 +48,7 @@ class HoldSeats(Request[Held], topic="storage.hold_seats", effect="idempotent"):
 
 
 class SeatsCalled(Event, topic="storage.seats_called"):
-    """A holder waits for a place of this name (`wanted`), or has given some back for others.
+    """A holder waits for a place of this name (`wanted`), has given some back (`freed`), or both.
 
     `share` is what each kernel would have if all had as much.
     """
@@ -56,6 +56,7 @@ class SeatsCalled(Event, topic="storage.seats_called"):
     name: str
     holder: str
     wanted: bool
+    freed: bool
     share: int
 
 

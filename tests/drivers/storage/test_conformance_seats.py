@@ -129,9 +129,22 @@ async def test_holders_are_told_who_waits_and_when_a_place_is_free(driver: Stora
         await a.keep(used=3)
         await until(lambda: len(heard) == 2)
         assert heard == [
-            SeatsCalled(name="the key", holder="b", wanted=True, share=2),
-            SeatsCalled(name="the key", holder="a", wanted=False, share=2),
+            SeatsCalled(name="the key", holder="b", wanted=True, freed=False, share=2),
+            SeatsCalled(name="the key", holder="a", wanted=False, freed=True, share=2),
         ]
+
+
+async def test_whoever_is_refused_again_has_given_back_what_it_did_not_use(
+    driver: StorageDriver,
+) -> None:
+    a, b = Holder(driver, "a", places=1), Holder(driver, "b", places=1)
+    async with opened(driver), hearing(driver) as heard:
+        await a.want()
+        await b.want()
+        assert (await a.want()).held == 0
+        await until(lambda: len(heard) == 2)
+        assert (heard[1].holder, heard[1].wanted, heard[1].freed) == ("a", True, True)
+        assert (await b.want()).held == 1
 
 
 async def test_places_that_are_held_can_be_seen(driver: StorageDriver) -> None:
@@ -180,13 +193,13 @@ async def test_a_kernel_that_leaves_holds_nothing(make: Make) -> None:
 
 
 async def test_places_of_a_kernel_that_falls_silent_are_free_with_its_lease(make: Make) -> None:
-    silent, other = make(lease_s=1.0), make()
+    silent, other = make(lease_s=2.0), make()
     async with opened(other):
         await silent.start()  # and never runs, so that nothing renews its lease
         a, b = Holder(silent, "a"), Holder(other, "b")
         given = await a.want(most=4)
         assert given.held == 4
-        assert 0 < given.good_s <= 1
+        assert 0 < given.good_s <= 2
         answer = await b.want(most=4)
         assert (answer.held, answer.wait_s <= 1) == (0, True)
         with anyio.fail_after(20):
