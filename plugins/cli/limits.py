@@ -1,11 +1,12 @@
 """`aosk limits`: which limits are configured, and how the shared ones stand."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...kernel.config import Config, build
-from ...subsystems.storage.messages import ReadRates, SharedRate
+from ...subsystems.storage.messages import ReadRates, ReadSeats, SharedRate, SharedSeats
 from . import loop, output
 from .desk import configured, opened
 from .exits import Stop
@@ -19,22 +20,27 @@ UNSEEN = (
 
 
 def limits(config_file: Path | None, *, as_json: bool) -> None:
-    """Two tables, and what cannot be seen."""
+    """Tables, and what cannot be seen."""
     config = configured(config_file)
     told = _configured(config)
-    rates, why = _shared(config, told)
+    shared, why = _shared(config, told)
     if as_json:
-        shared = [_document(rate) for rate in rates]
-        document = {"ok": True, "limits": told, "shared": shared, "unseen": why or UNSEEN}
-        output.document(document)
+        seen = {
+            "shared": [_document(rate) for rate in shared.rates],
+            "places": [asdict(seats) for seats in shared.seats],
+        }
+        output.document({"ok": True, "limits": told, **seen, "unseen": why or UNSEEN})
         return
     if told:
         output.table(COLUMNS, map(_row, told))
     else:
         output.tell("No limits; a provider that refuses its key for a while is believed.")
-    if rates:
+    if shared.rates:
         print()
-        output.table(("shared", "left", "of", "one more each"), map(_rate, rates))
+        output.table(("shared", "left", "of", "one more each"), map(_rate, shared.rates))
+    if shared.seats:
+        print()
+        output.table(("shared", "held", "of", "kernels that wait"), map(_seats, shared.seats))
     output.tell(why or UNSEEN)
 
 
@@ -47,21 +53,26 @@ def _configured(config: Config) -> list[dict[str, Any]]:
     ]
 
 
-def _shared(
-    config: Config, told: list[dict[str, Any]]
-) -> tuple[tuple[SharedRate, ...], str | None]:
-    """Those in the database that are not full; or why there is nothing to see."""
+class Shared(NamedTuple):
+    """What is in the database: rates that are not full, and places that are held."""
+
+    rates: tuple[SharedRate, ...] = ()
+    seats: tuple[SharedSeats, ...] = ()
+
+
+def _shared(config: Config, told: list[dict[str, Any]]) -> tuple[Shared, str | None]:
+    """Or why there is nothing to see."""
     if not any(one["shared"] for one in told):
-        return (), None
+        return Shared(), None
     try:
         return loop.run(_read, config), None
     except Stop as stop:
-        return (), f"Of the shared ones nothing can be seen: {stop}"
+        return Shared(), f"Of the shared ones nothing can be seen: {stop}"
 
 
-async def _read(config: Config) -> tuple[SharedRate, ...]:
+async def _read(config: Config) -> Shared:
     async with opened(config) as kernel:
-        return await kernel.request(ReadRates())
+        return Shared(await kernel.request(ReadRates()), await kernel.request(ReadSeats()))
 
 
 def _row(limit: Mapping[str, Any]) -> tuple[str, ...]:
@@ -71,6 +82,10 @@ def _row(limit: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _rate(rate: SharedRate) -> tuple[str, ...]:
     return (rate.name, f"{rate.left:.4g}", f"{rate.burst:g}", f"{rate.each_s:.4g} s")
+
+
+def _seats(seats: SharedSeats) -> tuple[str, ...]:
+    return (seats.name, str(seats.held), str(seats.places), str(seats.waiting or ""))
 
 
 def _document(rate: SharedRate) -> dict[str, Any]:

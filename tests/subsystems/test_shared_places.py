@@ -1,17 +1,23 @@
 """A limit on calls under way that several kernels share: never exceeded, never hoarded."""
 
 import random
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
+import places_app
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limited import ask, virtually
-from one_storage import OneStorage
+from one_storage import OneStorage, until
 
 from aoskernel import Kernel, admitted
 from aoskernel.subsystems.limiter.messages import ReadLimits
@@ -268,3 +274,67 @@ def test_whatever_happens_there_are_never_more_than_the_places(
         assert len(provider.answered) == kernels
 
     virtually(scenario)
+
+
+class Listener:
+    """What calls of `places_app` connect to: counts those under way, by application."""
+
+    def __init__(self) -> None:
+        self.inside, self.answered = Counter[bytes](), Counter[bytes]()
+        self.most = 0
+
+    async def serve(self, line: SocketStream) -> None:
+        """One that is cut is over, or has not begun."""
+        async with line:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                name = await line.receive(1)
+                await self._count(name, line)
+                await line.send(b".")
+
+    async def _count(self, name: bytes, line: SocketStream) -> None:
+        self.inside[name] += 1
+        self.most = max(self.most, self.inside.total())
+        try:
+            await line.receive(1)
+        finally:
+            self.inside[name] -= 1
+            self.answered[name] += 1
+
+
+@contextmanager
+def killed(*told: str) -> Iterator[None]:
+    """The application, which is killed in the end."""
+    with subprocess.Popen([sys.executable, places_app.__file__, *told]) as lost:
+        try:
+            yield
+        finally:
+            lost.kill()
+
+
+async def test_places_of_a_killed_kernel_are_free_with_its_lease_and_never_before(
+    server_folder: Path,
+) -> None:
+    """Two kernels on one PostgreSQL, of which one is killed in the middle of its calls."""
+    heard, told = Listener(), (str(server_folder), uuid4().hex)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as server:
+        port = server.extra(SocketAttribute.local_port)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, heard.serve)
+            async with places_app.kernel(*told, port, b"b") as kernel:
+                await _beside_one_that_is_killed(kernel, heard, *told, str(port))
+            tasks.cancel_scope.cancel()
+    assert heard.most == places_app.PLACES
+
+
+async def _beside_one_that_is_killed(kernel: Kernel, heard: Listener, *told: str) -> None:
+    over = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(places_app.demand, kernel, over)
+        with killed(*told):
+            await until(lambda: heard.answered[b"a"] >= 40, 40)
+        ours, theirs = heard.answered[b"b"], heard.answered[b"a"]
+        await until(lambda: heard.inside[b"b"] == places_app.PLACES, 20)
+        await until(lambda: heard.answered[b"b"] >= ours + 60, 20)
+        over.set()
+        assert ours >= 20
+        assert heard.answered[b"a"] - theirs <= places_app.PLACES

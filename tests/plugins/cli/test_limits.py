@@ -8,9 +8,9 @@ import pytest
 from aoskernel import Kernel
 from aoskernel.kernel.config import Config, build
 from aoskernel.plugins.cli.exits import ExitCode
-from aoskernel.subsystems.storage.messages import DrawRate
+from aoskernel.subsystems.storage.messages import DrawRate, HoldSeats
 
-from .conftest import Aosk, Durable
+from .conftest import Aosk, Durable, Result
 
 LIMITS = """
 [[services.limiter.limits]]
@@ -53,6 +53,24 @@ def test_what_is_left_of_a_shared_limit_is_read_from_the_database(
     assert "50/s burst 20" in told.out
     assert "llm.* per account acme requests" in told.out
     assert "cannot be seen from here" in told.err
+
+
+def test_places_that_kernels_hold_are_read_from_the_database(aosk: Aosk, durable: Durable) -> None:
+    config = limited(durable(), LIMITS.replace('requests = "50/s burst 20"', "concurrency = 4"))
+
+    async def held() -> tuple[Result, Result]:
+        storage = build("storage", Config.load(config).services["storage"])
+        async with Kernel(storage) as kernel:
+            whose = {"name": "llm.* per account acme concurrency", "holder": "h", "turn": 1}
+            await kernel.request(HoldSeats(**whose, places=4, used=0, wants=True, most=3))
+            told = await anyio.to_thread.run_sync(aosk, "limits")
+            return told, await anyio.to_thread.run_sync(aosk, "limits", "--json")
+
+    told, document = anyio.run(held)
+    (seats,) = document.document["places"]
+    name = "llm.* per account acme concurrency"
+    assert seats == {"name": name, "places": 4, "held": 3, "waiting": 0}
+    assert name in told.out
 
 
 @pytest.mark.usefixtures("workspace")
