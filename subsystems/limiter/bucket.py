@@ -195,7 +195,7 @@ class Bucket:
                 pacer.draw(-unused, now)
         if self.seats is not None:
             self.seats.left(self.inside, now)
-            return self.call(now) if self.seats.room(self.inside, now) else ()
+            return () if self.seats.called else self.call(now)
         return () if self._most_inside == math.inf else self.call(now)
 
     def call(self, now: float) -> tuple[str, ...]:
