@@ -32,11 +32,6 @@ def _any(arm: Ended) -> bool:
     return True
 
 
-def _close(work: Sequence[Work[Any]]) -> None:
-    for arm in work:
-        arm.close()  # never started, or ended already: then this does nothing
-
-
 async def _run(
     said: "Transcript", key: Key, work: Sequence[Work[Any]], decides: Callable[[Ended], bool]
 ) -> list[Ended]:
@@ -75,13 +70,10 @@ async def parallel(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> lis
         with on_branch(f"{key}.0."):
             return [await work[0]]
     mark = fingerprint("parallel", len(work))
-    try:
-        entry = said.known(key, "parallel", mark)
-        if entry is not None:
-            raise await _failing_again(said, key, int(entry.body), work)
-        ended = await _run(said, key, work, _failed)
-    finally:
-        _close(work)
+    entry = said.known(key, "parallel", mark)
+    if entry is not None:
+        raise await _failing_again(said, key, int(entry.body), work)
+    ended = await _run(said, key, work, _failed)
     for arm in ended:
         if isinstance(arm.error, Suspended):
             raise arm.error
@@ -104,18 +96,15 @@ async def _failing_again(
 async def race(said: "Transcript", key: Key, work: Sequence[Work[T]]) -> T:
     """The first to end, by result or error; who won is in the log."""
     mark = fingerprint("race", len(work))
-    try:
-        entry = said.known(key, "race", mark)
-        if entry is not None:
-            winner = int(entry.body)
-            with on_branch(f"{key}.{winner}."):
-                return await work[winner]
-        first = (await _run(said, key, work, _any))[0]
-        if isinstance(first.error, Suspended):
-            raise first.error
-        await said.settle(said.origin(key, "race", mark), str(first.number))
-    finally:
-        _close(work)
+    entry = said.known(key, "race", mark)
+    if entry is not None:
+        winner = int(entry.body)
+        with on_branch(f"{key}.{winner}."):
+            return await work[winner]
+    first = (await _run(said, key, work, _any))[0]
+    if isinstance(first.error, Suspended):
+        raise first.error
+    await said.settle(said.origin(key, "race", mark), str(first.number))
     if first.error is not None:
         raise first.error
     won: T = first.result
@@ -126,20 +115,17 @@ async def timeout(said: "Transcript", key: Key, seconds: float, work: Work[T]) -
     """Within the time or not at all; its deadline is in the log, and whether it was in time."""
     mark = fingerprint("timeout", seconds)
     late = f"not done within {seconds:g} s"
-    try:
-        entry = said.known(key, "timeout", mark)
-        if entry is not None and entry.body == "true":
-            raise TimeoutError(late)
-        if entry is not None:
-            with on_branch(f"{key}.0."):
-                return await work
-        origin = said.origin(key, "timeout", mark)
-        with said.until(await said.promise(origin, lambda: said.wall() + seconds)) as scope:
-            with on_branch(f"{key}.0."):
-                result = await work
-        await said.settle(origin, "true" if scope.cancelled_caught else "false")
-        if scope.cancelled_caught:
-            raise TimeoutError(late)
-        return result
-    finally:
-        _close([work])
+    entry = said.known(key, "timeout", mark)
+    if entry is not None and entry.body == "true":
+        raise TimeoutError(late)
+    if entry is not None:
+        with on_branch(f"{key}.0."):
+            return await work
+    origin = said.origin(key, "timeout", mark)
+    with said.until(await said.promise(origin, lambda: said.wall() + seconds)) as scope:
+        with on_branch(f"{key}.0."):
+            result = await work
+    await said.settle(origin, "true" if scope.cancelled_caught else "false")
+    if scope.cancelled_caught:
+        raise TimeoutError(late)
+    return result

@@ -90,14 +90,21 @@ class Transcript:
         self.begin(record.step, {})
 
     @contextmanager
-    def place(self, kind: str) -> Iterator[Key]:
-        """The key of what is made of other syscalls: a parallel, a race, a timeout."""
+    def place(self, kind: str, *arms: Coroutine[Any, Any, Any]) -> Iterator[Key]:
+        """The key of what is made of other syscalls: a parallel, a race, a timeout.
+
+        Of its arms some may never start; they are closed in the end.
+        """
         place = branch.get()
-        key = self._take(place, kind)
         try:
-            yield key
+            key = self._take(place, kind)
+            try:
+                yield key
+            finally:
+                place.free()
         finally:
-            place.free()
+            for arm in arms:
+                arm.close()  # one that has ended already does not mind
 
     @contextmanager
     def arms(self, count: int) -> Iterator[Callable[[], None]]:

@@ -292,15 +292,15 @@ class Process:
 
     async def parallel(self, *work: Coroutine[Any, Any, T]) -> list[T]:
         """Run syscalls side by side; the results in order. The first error ends the others."""
-        with self._said.place("parallel") as key:
+        with self._said.place("parallel", *work) as key:
             return await flow.parallel(self._said, key, work)
 
     async def race(self, *work: Coroutine[Any, Any, T]) -> T:
         """Run syscalls side by side until the first is done; the others are cancelled."""
-        with self._said.place("race") as key:
+        with self._said.place("race", *work) as key:
             return await flow.race(self._said, key, work)
 
     async def timeout(self, seconds: float, work: Coroutine[Any, Any, T], /) -> T:
         """Give a syscall so many seconds. Raises TimeoutError, again on resume."""
-        with self._said.place("timeout") as key:
+        with self._said.place("timeout", work) as key:
             return await flow.timeout(self._said, key, seconds, work)

@@ -1,6 +1,7 @@
 """What is resumed says the same again: keys, fingerprints, replay, divergence."""
 
 import asyncio
+import inspect
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from system import System
 
 from aoskernel import Kernel, KernelError, Process, ProcessFailed, program, spawn
 from aoskernel.subsystems.processes.messages import (
+    ConcurrentSyscalls,
     Inspect,
     ListProcesses,
     NoSuchProcess,
@@ -233,6 +235,23 @@ async def test_a_race_that_is_won_is_not_parked_while_its_losers_are_cut(system:
     async with system() as kernel:
         await (await spawn(kernel, racer()))
     assert only_waits == [False]
+
+
+async def test_arms_that_never_start_are_closed(system: System) -> None:
+    @program
+    async def hasty(self: Process) -> str:
+        arms = [self.now(), self.now()]
+
+        async def beside() -> None:
+            with pytest.raises(ConcurrentSyscalls):
+                await self.parallel(*arms)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(beside)
+        return " ".join(inspect.getcoroutinestate(arm) for arm in arms)
+
+    async with system() as kernel:
+        assert await (await spawn(kernel, hasty())) == "CORO_CLOSED CORO_CLOSED"
 
 
 async def test_a_timeout_is_a_timeout_again_on_resume(system: System) -> None:
