@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,7 +138,7 @@ class Trial:
     async def kill(self, application: int) -> None:
         """Kill -9, if it has not ended before."""
         if not self.world.lives[application].over.is_set():
-            os.kill(application, signal.SIGKILL)
+            _kill(application)
         life = await self.over(application)
         self.kills += not life.ended
 
@@ -181,7 +181,12 @@ async def trial(ground: Ground) -> AsyncIterator[Trial]:
             finally:
                 for application, life in world.lives.items():
                     if not life.over.is_set():
-                        os.kill(application, signal.SIGKILL)
+                        _kill(application)
+
+
+def _kill(application: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended, and we have not read of it yet
+        os.kill(application, signal.SIGKILL)
 
 
 async def each(work: Callable[[T], Awaitable[None]], of: Iterable[T]) -> None:
