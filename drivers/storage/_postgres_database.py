@@ -80,6 +80,7 @@ class Database:
                 await self._sealer.seal_last()
                 await self._leave()
             finally:
+                self._doorbell.close()  # of a kernel that was started and never ran
                 await self._connections.close()
 
     async def _leave(self) -> None:
