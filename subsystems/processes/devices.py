@@ -9,9 +9,7 @@ from ...kernel.secrets import keep
 from ..llm.messages import ToolCall
 from ..storage.messages import AddPage, Commit, Intend, Page, Write
 from ..tools.messages import CallTool, FindTools, OutcomeLost, Reconcile, Reconciled
-from .approval import within_policy
-from .budget import within_quota
-from .doubt import Outcome, Recovery, Testimony, Work, lost
+from .doubt import Outcome, Recovery, Testimony, lost
 from .messages import Origin
 from .results import Questions, result_page
 
@@ -41,11 +39,6 @@ class Use:
     def recovery(self) -> Recovery:
         """How it finds out what became of it."""
         return Recovery(self.ask, self.told)
-
-    def within_bounds(self) -> Work:
-        """The work, which waits for a human where the policy or a quota says so."""
-        approved = within_policy(self._service, self._live, self.work)
-        return within_quota(self._service, self._live, approved)
 
     async def work(self, origin: Origin) -> Outcome:
         """Its result."""

@@ -11,9 +11,7 @@ from ..pager.messages import Render
 from ..quota.messages import OverBudget
 from ..storage.messages import AddPage, Page
 from ..tools.messages import FindTools, OfferTools
-from .approval import within_policy
-from .budget import within_quota
-from .doubt import Outcome, Work
+from .doubt import Outcome
 from .messages import Origin
 
 if TYPE_CHECKING:
@@ -69,11 +67,6 @@ class Turn:
             self._sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
         self.said: tuple[Any, ...] = (prompt, self._schema, tools and sorted(tools), model)
         self.said += (max_tokens, temperature, *((list(found),) if found else ()))
-
-    def within_bounds(self) -> Work:
-        """The work, which waits for a human where the policy or a quota says so."""
-        approved = within_policy(self._service, self._live, self.work)
-        return within_quota(self._service, self._live, approved)
 
     async def work(self, origin: Origin) -> Outcome:
         """The reply, of another model where a quota says so; it and the prompt are pages."""

@@ -13,6 +13,7 @@ from ...quota.messages import Quota
 from ...storage.messages import Memory, Page, Pid, ProcessClass, ProcessRecord
 from ...tools.messages import Reconciled, ToolError
 from .. import clock, devices, flow, memory, peers, thinking, waits
+from ..bounds import within_bounds
 from ..conflicts import in_order
 from ..doubt import Outcome
 from ..messages import Origin, Signal, Spawn
@@ -105,7 +106,7 @@ class Process:
         turn = thinking.Turn(
             self._service, self._live, prompt, schema, tools, found, model, max_tokens, temperature
         )
-        work = turn.within_bounds()
+        work = within_bounds(self._service, self._live, turn.work)
         completion: Completion = await self._said.syscall("think", turn.said, work, Completion)
         return completion if schema is None else thinking.fitting(schema, completion.text)
 
@@ -130,8 +131,10 @@ class Process:
         asked = tool if isinstance(tool, ToolCall) else None
         name, given = (asked.name, asked.arguments) if asked else (str(tool), arguments)
         use = devices.Use(self._service, self._live, name, given, asked)
-        kind, work = f"call:{name}", use.within_bounds()
-        return await self._said.syscall(kind, given, work, failed=use.failed, recovery=use.recovery)
+        work = within_bounds(self._service, self._live, use.work)
+        return await self._said.syscall(
+            f"call:{name}", given, work, failed=use.failed, recovery=use.recovery
+        )
 
     async def attempt(self, tool: ToolCall, /) -> JsonValue:
         """Run a tool the model asked for; a failure or a refusal is text for it to read."""
