@@ -132,11 +132,10 @@ class Kernel:
         try:
             await asyncio.shield(ready)
         except asyncio.CancelledError:
+            ready.cancel()  # nobody waits for it any more, so nobody would see its error
             task.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task})
-            if not ready.cancel():
-                ready.exception()  # looked at, for nobody waits for it any more
             raise
         return self
 

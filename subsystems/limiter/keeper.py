@@ -6,16 +6,14 @@ from typing import Protocol
 from uuid import uuid4
 
 import anyio
-import structlog
 
 from ...kernel.errors import KernelError
+from ...kernel.log import log
 from ...kernel.message import Event, R, Request
 from ..storage.messages import HoldSeats, SeatsCalled
 from .bucket import Bucket
 from .messages import Refilled
 from .seats import IDLE_S, Seats
-
-log = structlog.get_logger(__name__)
 
 
 class Asks(Protocol):

@@ -28,6 +28,8 @@ class Waiting(NamedTuple):
 
 
 FOR_LETTERS = Waiting("receive")
+LAST_WORDS_S = 5.0
+"""For what somebody who is cut must still say, and for the clean-up of its program."""
 
 
 class Live:

@@ -15,19 +15,18 @@ from ..storage.messages import (
     Write,
 )
 from .doubt import Outcome, Work
+from .live import LAST_WORDS_S, Live
 from .messages import Origin, SyscallBegan, SyscallDone
 from .syscall import Suspended
 
 if TYPE_CHECKING:
-    from .live import Live
     from .service import Processes
 
-LAST_WORDS_S = 5.0
 REPEATABLE = frozenset({"think", "note", "now", "random"})
 """Whose outcome may be lost in a crash, if all that came after it is lost too: see Commit."""
 
 
-async def commit(service: "Processes", live: "Live", *writes: Write, lazy: bool = False) -> None:
+async def commit(service: "Processes", live: Live, *writes: Write, lazy: bool = False) -> None:
     """Whoever cannot write any more says nothing more."""
     if live.sealed:
         raise Suspended
@@ -37,7 +36,7 @@ async def commit(service: "Processes", live: "Live", *writes: Write, lazy: bool 
         raise cut_off(live, error) from error
 
 
-def cut_off(live: "Live", error: Exception) -> Suspended:
+def cut_off(live: Live, error: Exception) -> Suspended:
     """By a new owner, for good; or by a database that is away, until it is back."""
     live.seal("lost" if isinstance(error, Fenced) else "parked")
     return Suspended()
@@ -45,7 +44,7 @@ def cut_off(live: "Live", error: Exception) -> Suspended:
 
 async def settle(
     service: "Processes",
-    live: "Live",
+    live: Live,
     origin: Origin,
     body: str,
     *writes: Write,
@@ -72,13 +71,13 @@ async def settle(
         raise
 
 
-async def commit_apart(service: "Processes", live: "Live", writes: tuple[Write, ...]) -> None:
+async def commit_apart(service: "Processes", live: Live, writes: tuple[Write, ...]) -> None:
     """What guards have left of a syscall that was cut; it has no outcome to go with."""
     with anyio.move_on_after(LAST_WORDS_S, shield=True), suppress(KernelError):
         await service.commit(live.record, *writes, lazy=True)
 
 
-def watched(service: "Processes", live: "Live", work: Work) -> Work:
+def watched(service: "Processes", live: Live, work: Work) -> Work:
     """The same work, with somebody listening."""
     bus = service.bus
 
@@ -102,7 +101,7 @@ def watched(service: "Processes", live: "Live", work: Work) -> Work:
 
 async def _tell(
     service: "Processes",
-    live: "Live",
+    live: Live,
     origin: Origin,
     failure: Exception | None,
     seconds: float,

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..storage.messages import State
+from .live import LAST_WORDS_S
 
 if TYPE_CHECKING:
     from .service import Processes
-
-LAST_WORDS_S = 5.0
-"""How long the clean-up of a program that is cut may take at the end of the kernel."""
 
 
 async def park_idle(service: "Processes", after_s: float) -> None:

@@ -11,7 +11,7 @@ import anyio
 from ..storage.messages import CloseQuestion, Pid, Question, TakeLetter
 from . import exits
 from .doubt import Outcome
-from .live import FOR_LETTERS, Live, Waiting
+from .live import FOR_LETTERS, LAST_WORDS_S, Live, Waiting
 from .messages import Ask, Origin, Withdraw
 
 if TYPE_CHECKING:
@@ -141,7 +141,3 @@ async def _answered(service: "Processes", live: Live, ask: Ask) -> str:
 
 def _for(ask: Ask) -> Waiting:
     return FOR_AN_ANSWER if ask.deadline is None else Waiting("ask", until=ask.deadline)
-
-
-LAST_WORDS_S = 5.0
-"""For what must still be said by somebody who is cut."""
