@@ -27,7 +27,7 @@ _SESSION = {
 }
 IDLE = "idle_in_transaction_session_timeout"
 """In milliseconds."""
-_OURS = {
+OURS_PLAN = {
     "plan_cache_mode": "force_generic_plan",  # a commit takes less time than its planning
     "enable_seqscan": "off",  # so the plan is right for tables that have grown since
     "enable_hashjoin": "off",
@@ -79,7 +79,7 @@ class Connections:
         except errors.VENDOR as error:
             raise errors.unusable(error, at.where) from error
         self._readers = Line(at.connections, self._connect)
-        self._ours = Line(OURS, partial(self._connect, **_OURS))
+        self._ours = Line(OURS, partial(self._connect, **OURS_PLAN))
         return done
 
     async def _connect(self, **session: str) -> Connection:

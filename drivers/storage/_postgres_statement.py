@@ -19,7 +19,8 @@ TABLES = {
     "claims": "pid bigint, epoch bigint, seq bigint, leaves boolean, former bytea, head bytea",
     "born": (
         "by bigint, pid bigint, key text, program text, version text, name text, role text, "
-        "tags text, parent bigint, class text, priority integer, tenant text, user_id text, state_json bytea, "
+        "tags text, parent bigint, class text, priority integer, tenant text, user_id text, "
+        "state_json bytea, "
         "bound boolean, quotas text, bounds text, salt bytea, "
         "seq bigint, head bytea"  # the last of its commit
     ),

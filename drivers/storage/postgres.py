@@ -24,10 +24,10 @@ class Postgres:
         dsn = { env = "DATABASE_URL" }
 
     TLS is the DSN's `sslmode`, e.g. `?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem`. Kernels
-    with the same `namespace` share their processes; each table is in the schema `schema_name`. A kernel that is
-    silent for `lease_s` seconds loses its processes to the others. With `audit` what is written is
-    chained and sealed. `patience_s`: how long a
-    call waits for a server that is away. It opens `connections` for reading and two more.
+    with the same `namespace` share their processes; each table is in the schema `schema_name`. A
+    kernel that is silent for `lease_s` seconds loses its processes to the others. With `audit`
+    what is written is chained and sealed. `patience_s`: how long a call waits for a server that
+    is away. It opens `connections` for reading and two more.
     """
 
     dsn: SecretStr

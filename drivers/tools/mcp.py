@@ -27,12 +27,13 @@ class Mcp:
     The process inherits PATH, HOME and the like and else `env` only. Tools are named `prefix`
     and their name; `only` offers some of them. A tool's effect is what `effects` says under its
     name, what the server hints where `trust_hints` allows that, and else "once". What its
-    arguments name is what `touches` says, and nothing else. `pin` names a lock file: what has drifted from it is not offered. `resources` adds tools that list and read
-    the server's resources. With `asks` a tool that is called may ask a human, and calls of a
-    server of the older protocols are made one at a time. `required = false` lets the kernel
-    start without the server. A call may be silent for `call_s`; a message has at most
-    `max_bytes`, unpacked. With `oauth` a human is sent to the authorization server ("code") or a secret
-    is sent ("client_credentials"); tokens are kept in `token_file`, else in memory.
+    arguments name is what `touches` says, and nothing else. `pin` names a lock file: what has
+    drifted from it is not offered. `resources` adds tools that list and read the server's
+    resources. With `asks` a tool that is called may ask a human, and calls of a server of the
+    older protocols are made one at a time. `required = false` lets the kernel start without the
+    server. A call may be silent for `call_s`; a message has at most `max_bytes`, unpacked. With
+    `oauth` a human is sent to the authorization server ("code") or a secret is sent
+    ("client_credentials"); tokens are kept in `token_file`, else in memory.
     """
 
     command: tuple[str, ...] = ()

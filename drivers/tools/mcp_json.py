@@ -28,8 +28,8 @@ class McpJson:
 
     `${NAME}` and `${NAME:-default}` stand for variables of the environment. A server that the
     file marks as disabled is left out, and so are those that `servers` does not name. `effects`
-    and `touches` go by the whole names. What else `mcp` takes has no place in such a file: give that server a
-    table of its own.
+    and `touches` go by the whole names. What else `mcp` takes has no place in such a file: give
+    that server a table of its own.
     """
 
     file: Path = Path(".mcp.json")

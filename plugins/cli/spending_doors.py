@@ -45,11 +45,22 @@ def quota(
         spending.quotas(config, ended=all_, as_json=json)
 
 
+Whose = Annotated[
+    str, typer.Argument(metavar="WHOSE", help="all, tenant:NAME, or a process's number.")
+]
+Action = Annotated[
+    Literal["stop", "ask", "degrade"],
+    typer.Option("--action", help="What becomes of a process that meets it."),
+]
+Lift = Annotated[
+    list[str] | None,
+    typer.Option("--lift", metavar="WHAT", help="No ceiling for this any more. Repeatable."),
+]
+
+
 @quota_commands.command("set")
 def set_quota(
-    whose: Annotated[
-        str, typer.Argument(metavar="WHOSE", help="all, tenant:NAME, or a process's number.")
-    ],
+    whose: Whose,
     tokens: Annotated[int | None, typer.Option("--tokens", help="Prompts and replies.")] = None,
     prompt_tokens: Annotated[int | None, typer.Option("--prompt-tokens")] = None,
     completion_tokens: Annotated[int | None, typer.Option("--completion-tokens")] = None,
@@ -65,17 +76,11 @@ def set_quota(
     model: Annotated[
         str | None, typer.Option("--model", help="What a tenant asks of this address only.")
     ] = None,
-    action: Annotated[
-        Literal["stop", "ask", "degrade"],
-        typer.Option("--action", help="What becomes of a process that meets it."),
-    ] = "stop",
+    action: Action = "stop",
     instead: Annotated[
         str, typer.Option("--instead", help="With --action degrade: the cheaper model.")
     ] = "",
-    lift: Annotated[
-        list[str] | None,
-        typer.Option("--lift", metavar="WHAT", help="No ceiling for this any more. Repeatable."),
-    ] = None,
+    lift: Lift = None,
     config: ConfigFile = None,
     json: Json = False,
     debug: Debug = False,

@@ -37,7 +37,7 @@ class Origin(NamedTuple):
     """Who is calling: carried by the kernel with every call a process makes.
 
     `process_class`, `priority` (0 first), `tenant` and `user` are set at spawn; the scheduler, the
-    policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
+    limiter, the policy and the accounts go by them. `key` is the syscall's place in the log, `attempts` how
     often it was begun there in earlier lives. `quotas` are those of its ancestors, and itself,
     that were born with one, `bounds` what it may do, see Bounds. `carries` is what guards give
     along to be committed with the intent of this call, `epilogue` what they leave to be

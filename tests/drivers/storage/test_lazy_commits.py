@@ -1,7 +1,10 @@
 """Lazy commits, and pages that are read before they are on the disk."""
 
 import itertools
+import json
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import anyio
 import asyncpg
@@ -9,6 +12,7 @@ import pytest
 from postgres import COMMITTED, Line, Make, Server, opened, postgres
 from stored import born, put, record
 
+from aoskernel.drivers.storage._postgres_connections import OURS_PLAN
 from aoskernel.drivers.storage._postgres_statement import TABLES, USUAL, filled, statement
 from aoskernel.subsystems.storage.driver import (
     AddPage,
@@ -235,3 +239,33 @@ async def test_pages_of_another_kernel_s_process_are_read_anew_each_time(make: M
             for page in await other.read(ReadPages(pid=pid, after=after)):
                 after, seen = page.number, [*seen, page.text]
     assert seen == ["one", "two", "three"]
+
+
+async def test_who_may_write_is_looked_up_and_not_joined(server: Server, database: str) -> None:
+    """A join without an index compares each row of a batch with each of its processes."""
+    driver = postgres(server.dsn(database))
+    async with opened(driver):
+        connection = await asyncpg.connect(
+            server.dsn(database), server_settings={"search_path": "aoskernel, public", **OURS_PLAN}
+        )
+        try:
+            made = statement(frozenset(TABLES), frozenset())
+            columns = sum(TABLES[table].count(",") + 1 for table in made.tables)
+            named = {"outside": 0, "kernel": 7, "namespace": "n"}
+            values = (*[()] * columns, *(named[name] for name in made.values))
+            plan = await connection.fetchval(f"explain (format json) {made.text}", *values)
+        finally:
+            await connection.close()
+    found = list(looked_up(json.loads(plan)[0]["Plan"], joined=False))
+    assert found
+    assert not any(found)
+
+
+def looked_up(node: dict[str, Any], *, joined: bool) -> Iterator[bool]:
+    """Of each place where the plan reads who may write: does a join do it?"""
+    if node.get("CTE Name") == "fenced":
+        yield joined
+    for part in node.get("Plans", ()):
+        is_sub = part["Parent Relationship"] in ("SubPlan", "InitPlan")
+        inside = "Join Type" in node or (joined and not is_sub)
+        yield from looked_up(part, joined=inside and not is_sub)
