@@ -36,18 +36,20 @@ BATCH = 500
 ASK = Complete(
     messages=(ChatMessage(role="user", text="What is 1 + 2?"),), sampling=Sampling(max_tokens=100)
 )
-CALLER = Origin(
-    pid=Pid(7), program="p", key="0:0", kind="think", fingerprint="00" * 12, tenant="acme"
-)
+CALLER = Origin(program="p", key="0:0", kind="think", fingerprint="00" * 12, tenant="acme")
 PLENTY = {"tokens": 10**15}
 
 
 async def _call_us(effort: Effort, routes: dict[str, Any], quota: dict[str, Any]) -> Figures:
     async with default_kernel(routes=routes, quota=quota) as kernel:
+        pid = await kernel.request(NewPid())
+        record = ProcessRecord(pid=pid, program="p", version="1", state_json="{}")
+        await kernel.request(Commit(pid=pid, writes=(AddProcess(record=record),)))
+        caller = CALLER._replace(pid=pid)
 
         async def calls(times: int) -> None:
             for _ in range(times):
-                await kernel.bus.request(ASK, origin=CALLER)
+                await kernel.bus.request(ASK, origin=caller)
 
         return {"call_us": await cpu_us(calls, effort, batch=BATCH)}
 
