@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.run import BENCHES
+
 ROOT = Path(__file__).resolve().parents[2]
-BENCHES = (
-    *("request", "publish", "spares", "turn", "imports", "processes", "estimator"),
-    *("breaker", "limiter", "policy", "admitted", "many_tools"),
-    *("durable_step", "durable_agents", "durable_loops", "durable_disk", "durable_server"),
-)
+ABROAD = ("openai_wire", "anthropic_wire")
+"""Which take long, beside a vendor's own client."""
+EACH = [pytest.param(b, marks=pytest.mark.slow) if b in ABROAD else b for b in BENCHES]
 
 
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("bench", BENCHES)
+@pytest.mark.parametrize("bench", EACH)
 def test_a_benchmark_writes_a_figure_for_each_metric(bench: str, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     done = run("benchmarks", bench, "--tiny", "--rounds", "1", "--json", str(results))
